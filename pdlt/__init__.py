@@ -1,0 +1,51 @@
+"""pdlt: the 1/width expansion of neural networks, derived, evaluated and checked.
+
+The public names; each is imported on first use, so that `import pdlt` and `pdlt --help` stay fast.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from pdlt._version import __version__
+
+_HOME = {
+    "MLP": "pdlt.networks",
+    "Activation": "pdlt.activations",
+    "activation": "pdlt.activations",
+    "derive": "pdlt.pipeline",
+    "cumulant": "pdlt.observables",
+    "Theory": "pdlt.equations",
+    "predict": "pdlt.predict",
+    "total": "pdlt.predict",
+    "simulate": "pdlt.ensemble",
+    "compare": "pdlt.compare",
+    "width_sweep": "pdlt.compare",
+    "PdltError": "pdlt.errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+class _Package(ModuleType):
+    """Keeps `pdlt.predict` and `pdlt.compare` the functions when the modules of the same name are imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pdlt' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,158 @@
+"""The law of total cumulance for one layer, to any order in 1/width.
+
+Given the covariance G of the jets at layer l, the covariance at layer l+1 is an average of n_l independent terms
+Phi(u_j). Its joint cumulants are therefore
+
+    kappa(G'_1 ... G'_m) = sum over set partitions pi of {1..m} of kappa( n_l^(1-|B|) kappa_iid_B(G) : B in pi ).
+
+Every kappa_iid_B is a polynomial in Gaussian expectations <.>_G. Those are expanded around the leading kernel in
+delta = G - K with the heat equation, d<f>_G/dG_EF = <d_E d_F f>_G / (1 + [E=F]), and the outer cumulant of products
+of deltas is expanded in joint cumulants of the deltas (Leonov and Shiryaev). This file holds those two expansions;
+`recursion` runs them.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import factorial
+
+from pdlt.observables import vanishes
+from pdlt.symbolic.jets import Jet, Monomial, Polynomial, layer_map, product, set_partitions
+
+#: A slot of a delta: a derivative jet, or None for a plain preactivation on some input, which is summed over.
+Slot = Jet | None
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A Gaussian expectation after derivatives with respect to the covariance: what is left, and what they pair with.
+
+    `deltas` lists, for each derivative, the two slots of the delta it multiplies; None is the plain preactivation
+    of an input that is summed over, with d/dz of that input acting inside the expectation.
+    """
+
+    monomial: Monomial
+    deltas: tuple[tuple[Slot, Slot], ...]
+
+
+def single_neuron_cumulant(components: tuple[tuple[Jet, Jet], ...]) -> Iterator[tuple[int, tuple[Polynomial, ...]]]:
+    """Yield kappa_iid of the Phi's as a signed sum of products of expectations of polynomials."""
+    for partition in set_partitions(components):
+        sign = (-1) ** (len(partition) - 1) * factorial(len(partition) - 1)
+        yield sign, tuple(product(tuple(layer_map(*c) for c in block)) for block in partition)
+
+
+def variations(monomial: Monomial, count: int) -> dict[Variation, Fraction]:
+    """Return the `count`-th Taylor term of <monomial>_G in delta: 1/count! prod (1/2 delta_EF d_E d_F)."""
+    found = {Variation(monomial, ()): Fraction(1)}
+    for _ in range(count):
+        step: dict[Variation, Fraction] = {}
+        for variation, weight in found.items():
+            for new, factor in _differentiate(variation):
+                step[new] = step.get(new, Fraction(0)) + weight * factor
+        found = step
+    return {variation: weight / factorial(count) for variation, weight in found.items()}
+
+
+def _differentiate(variation: Variation) -> Iterator[tuple[Variation, Fraction]]:
+    """Yield 1/2 sum_EF delta_EF d_E d_F of an expectation, each unordered pair {E, F} once."""
+    m = variation.monomial
+    yield Variation(m, (*variation.deltas, (None, None))), Fraction(1, 2)
+    for i, jet in enumerate(m.jets):
+        rest = m.jets[:i] + m.jets[i + 1 :]
+        yield Variation(Monomial(m.powers, m.sigmas, rest), (*variation.deltas, (None, jet))), Fraction(1)
+        for j in range(i, len(rest)):
+            final = rest[:j] + rest[j + 1 :]
+            yield Variation(Monomial(m.powers, m.sigmas, final), (*variation.deltas, (jet, rest[j]))), Fraction(1)
+
+
+def wick(jets: tuple[Jet, ...]) -> Iterator[tuple[tuple[Jet, Jet], ...]]:
+    """Yield the complete pairings of derivative jets; at leading order only equal directions are correlated."""
+    if not jets:
+        yield ()
+        return
+    head, rest = jets[0], jets[1:]
+    for i, other in enumerate(rest):
+        if head[0] == other[0]:
+            for pairing in wick(rest[:i] + rest[i + 1 :]):
+                yield ((head, other), *pairing)
+
+
+def outer_cumulants(
+    deltas: tuple[tuple[int, tuple[Jet, Jet]], ...], blocks: int, total: int
+) -> Iterator[tuple[tuple[tuple[tuple[Jet, Jet], ...], int], ...]]:
+    """Yield the terms of kappa(prod deltas in block 1, ..., prod deltas in block k) at one order in 1/n.
+
+    Args:
+        deltas: (block, slots) of each delta, summed plain slots given names by the caller.
+        blocks: the number k of arguments of the outer cumulant.
+        total: the power of 1/n wanted; a cumulant of c deltas with j corrections counts c - 1 + j.
+
+    Yields:
+        Tuples of (deltas of a cell, j): the product of these cumulants' coefficients is one term.
+    """
+    for cells in _linking_partitions(tuple(block for block, _ in deltas), blocks, total):
+        contents = [tuple(deltas[i][1] for i in cell) for cell in cells]
+        if any(vanishes(slot_directions(cell)) for cell in contents):
+            continue
+        least = [_least_order(cell) for cell in cells]
+        for extra in _compositions(total - sum(least), len(cells)):
+            yield tuple(
+                (cell, low + more - (len(cell) - 1)) for cell, low, more in zip(contents, least, extra, strict=True)
+            )
+
+
+def _least_order(cell: tuple) -> int:
+    """Return the power of 1/n at which a cumulant of these deltas begins; a lone one has no leading part."""
+    return max(1, len(cell) - 1)
+
+
+@cache
+def _linking_partitions(owners: tuple[int, ...], blocks: int, total: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Return the set partitions of the deltas that link all blocks and begin at order `total` or lower."""
+    return tuple(
+        cells
+        for cells in set_partitions(tuple(range(len(owners))))
+        if sum(map(_least_order, cells)) <= total and _connected([{owners[i] for i in cell} for cell in cells], blocks)
+    )
+
+
+def slot_directions(deltas: tuple[tuple[Jet, Jet], ...]) -> tuple[str, ...]:
+    """Return the direction letters of each slot of a product of deltas."""
+    return tuple(slot[0] for delta in deltas for slot in delta)
+
+
+def _connected(cells: list[set[int]], blocks: int) -> bool:
+    """Return whether the cells link all blocks: only then does a term belong to the joint cumulant."""
+    if blocks == 1:
+        return True
+    linked: list[set[int]] = []
+    for cell in cells:
+        touching = [group for group in linked if group & cell]
+        linked = [group for group in linked if not group & cell] + [cell.union(*touching)]
+    return len(linked) == 1 and len(linked[0]) == blocks
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Yield all ways to write `total` as an ordered sum of `parts` non-negative integers."""
+    if parts == 0:
+        if total == 0:
+            yield ()
+        return
+    for first in range(total + 1) if total >= 0 else ():
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def partitions_of(count: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Return all set partitions of range(count)."""
+    return tuple(set_partitions(tuple(range(count))))
+
+
+def tuples_up_to(limit: int, length: int) -> Iterator[tuple[int, ...]]:
+    """Yield all tuples of `length` non-negative integers with sum at most `limit`."""
+    for numbers in itertools.product(range(limit + 1), repeat=length):
+        if sum(numbers) <= limit:
+            yield numbers
