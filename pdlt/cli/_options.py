@@ -1,0 +1,203 @@
+"""Options that several commands share, and how their texts become values."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pdlt.errors import PdltError, suggest
+
+
+def network_options(command: Callable) -> Callable:
+    """Add the options that describe a network and its inputs."""
+    options = [
+        click.option("--activation", default="tanh", show_default=True, help='Name or formula: gelu, "z*tanh(z)".'),
+        click.option("--depth", type=int, default=4, show_default=True, help="Number of weight layers L."),
+        click.option("--width", default="64", show_default=True, help="Hidden width, or L-1 of them: 64,128,64."),
+        click.option("--C-b", "C_b", default="0", show_default=True, help="Bias variance, or L of them: 0.1,0.1,0."),
+        click.option("--C-W", "C_W", default="1", show_default=True, help="Weight variance times fan-in, or L."),
+        click.option("--lambda-b", "lambda_b", default="0", show_default=True, help="Learning-rate scale of biases."),
+        click.option("--lambda-W", "lambda_W", default="1", show_default=True, help="Learning-rate scale of weights."),
+        click.option("--inputs", type=click.Path(path_type=Path), help="Inputs, one row each: a .npy or .csv file."),
+        click.option("--x", "x", help="Inputs inline, e.g. '[[0.9,-0.4,1.1]]'."),
+    ]
+    return _decorate(command, options)
+
+
+def output_options(formats: str) -> Callable[[Callable], Callable]:
+    """Add --json, -o and --config."""
+
+    def decorate(command: Callable) -> Callable:
+        options = [
+            click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+            click.option("-o", "--output", type=click.Path(path_type=Path), help=f"Write to a file ({formats})."),
+            config_option,
+        ]
+        return _decorate(command, options)
+
+    return decorate
+
+
+def _decorate(command: Callable, options: list) -> Callable:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _load_config(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PdltError(f"Option --config: {path} is not a readable TOML file ({error}).") from None
+    known = {
+        opt.removeprefix("--"): p
+        for p in ctx.command.params
+        for opt in p.opts
+        if opt.startswith("--") and p.name and p is not parameter
+    }
+    defaults = {}
+    for key, value in values.items():
+        if key not in known:
+            raise PdltError(
+                f"Option --config: {key!r} in {path} is not an option of {ctx.info_name!r}.{suggest(key, known)} "
+                f"Accepted are {', '.join(known)}."
+            )
+        defaults[known[key].name] = _config_text(value, known[key])
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def _config_text(value: Any, parameter: click.Parameter) -> Any:
+    """Write a TOML value the way it would be typed on the command line."""
+    if parameter.name == "x":
+        return json.dumps(value)
+    if isinstance(value, list):
+        return [str(v) for v in value] if parameter.multiple else ",".join(map(str, value))
+    return value
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_load_config,
+    help="TOML file whose keys are the long options.",
+)
+
+
+def observables_option(command: Callable) -> Callable:
+    """Add --observables."""
+    text = 'Names and specs separated by commas, e.g. K,V,Theta or "a1 a2 | b3 b4". Default: all named ones.'
+    return click.option("--observables", help=text)(command)
+
+
+def parse_observables(text: str | None) -> list[str] | None:
+    """Return the list behind "K,V,a1 a2 | b3 b4"."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def parse_numbers(option: str, text: str, kind: type) -> Any:
+    """Return a number or a list of numbers from "0.1" or "0.1,0.2".
+
+    Raises:
+        PdltError: if it is neither.
+    """
+    try:
+        values = [kind(part) for part in str(text).split(",")]
+    except ValueError:
+        what = "an integer" if kind is int else "a number"
+        raise PdltError(f"Option --{option} must be {what} or several separated by commas, but got {text!r}.") from None
+    return values[0] if len(values) == 1 else values
+
+
+def build_network(options: dict[str, Any]) -> Any:
+    """Return the MLP that the network options describe."""
+    from pdlt.networks import MLP
+
+    names = ("C_b", "C_W", "lambda_b", "lambda_W")
+    scales = {name: parse_numbers(name.replace("_", "-"), options[name], float) for name in names}
+    return MLP(options["depth"], parse_numbers("width", options["width"], int), options["activation"], **scales)
+
+
+def read_inputs(options: dict[str, Any]) -> Any:
+    """Return the inputs of --inputs or --x, checked.
+
+    Raises:
+        PdltError: if there are none, both are given, or they cannot be read.
+    """
+    from pdlt.networks import check_inputs
+
+    path, inline = options["inputs"], options["x"]
+    if (path is None) == (inline is None):
+        raise PdltError("Give the inputs by exactly one of --inputs FILE and --x '[[0.9,-0.4,1.1]]'.")
+    if inline is not None:
+        try:
+            return check_inputs(json.loads(inline))
+        except (json.JSONDecodeError, RecursionError):
+            raise PdltError(f"Option --x must be JSON such as '[[0.9,-0.4,1.1]]', but got {inline[:60]!r}.") from None
+    return check_inputs(_read_array(path))
+
+
+def _read_array(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix == ".csv":
+            rows = [row for row in csv.reader(io.StringIO(path.read_text())) if row]
+            return [[float(cell) for cell in row] for row in rows]
+    except (OSError, ValueError, EOFError, csv.Error) as error:
+        raise PdltError(f"Option --inputs: {path} could not be read ({error}).") from None
+    raise PdltError(f"Option --inputs must be a .npy or .csv file, but got {str(path)!r}.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        PdltError: if it cannot be written.
+    """
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as temporary:
+            try:
+                temporary.write(text)
+                temporary.close()
+                os.chmod(temporary.name, 0o666 & ~_umask())
+                os.replace(temporary.name, path)
+            except BaseException:
+                os.unlink(temporary.name)
+                raise
+    except OSError as error:
+        raise PdltError(f"Option --output: {path} could not be written ({error.strerror or error}).") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def emit_dataset(dataset: Any, table: str, as_json: bool, output: Path | None) -> None:
+    """Print a dataset as a table or JSON, or write it to a .json or .csv file."""
+    from pdlt.export import dataset as formats
+
+    if output is not None:
+        writers = {".json": formats.to_json, ".csv": formats.to_csv}
+        if output.suffix not in writers:
+            raise PdltError(f"Option --output must end in {' or '.join(writers)}, but got {str(output)!r}.")
+        write_text(output, writers[output.suffix](dataset))
+        click.echo(f"Wrote {output}.", err=True)
+    if as_json:
+        click.echo(formats.to_json(dataset))
+    elif output is None:
+        click.echo(table)

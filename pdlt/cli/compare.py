@@ -1,0 +1,95 @@
+"""pdlt compare."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pdlt.cli._options import (
+    build_network,
+    network_options,
+    observables_option,
+    output_options,
+    parse_observables,
+    read_inputs,
+    write_text,
+)
+from pdlt.errors import PdltError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pdlt compare --activation tanh --depth 3 --width 64 --x '[[0.9,-0.4,1.1]]' --samples 50000
+  pdlt compare --activation relu --kinks pointwise --sampler network --x '[[1,0]]' --all-layers
+  pdlt compare --prediction prediction.json --run run.json
+
+Exit code 1 if a measurement is further from theory than --z-max standard errors plus the neglected order.
+""",
+)
+@network_options
+@observables_option
+@click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n.")
+@click.option("--kinks", default="atoms", show_default=True, help="atoms or pointwise, for kinked activations.")
+@click.option("--samples", type=int, default=10_000, show_default=True, help="Networks to draw.")
+@click.option("--sampler", default="jets", show_default=True, help="jets or network.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
+@click.option("--all-layers", is_flag=True, help="Compare every layer, not only the last.")
+@click.option("--prediction", type=click.Path(path_type=Path), help="Read the prediction (JSON) instead.")
+@click.option("--run", "run_file", type=click.Path(path_type=Path), help="Read the measurement (JSON) instead.")
+@output_options(".json, .csv")
+def command(
+    observables: str | None,
+    order: int,
+    kinks: str,
+    samples: int,
+    sampler: str,
+    seed: int,
+    z_max: float,
+    all_layers: bool,
+    prediction: Path | None,
+    run_file: Path | None,
+    as_json: bool,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Put theory beside measurement for one network, with z-scores and the size of the neglected order."""
+    from pdlt.compare import compare, disagreements
+    from pdlt.report.tables import comparison_table
+
+    if (prediction is None) != (run_file is None):
+        raise PdltError("Give both --prediction and --run, or neither.")
+    if prediction is not None and run_file is not None:
+        theory, measured = _read(prediction), _read(run_file)
+    else:
+        net, x = build_network(options), read_inputs(options)
+        from pdlt.ensemble import simulate
+        from pdlt.predict import predict
+
+        names = parse_observables(observables)
+        theory = predict(net, x, names, order=order, kinks=kinks)
+        measured = simulate(net, x, names, samples=samples, sampler=sampler, seed=seed)
+    layers = None if all_layers else [int(measured.layer.values[-1])]
+    table = compare(theory, measured, layers=layers)
+    bad = disagreements(table, z_max)
+    document = table.to_json(orient="records", indent=1)
+    if output is not None:
+        writers = {".json": lambda: document, ".csv": lambda: table.to_csv(index=False)}
+        if output.suffix not in writers:
+            raise PdltError(f"Option --output must end in {' or '.join(writers)}, but got {str(output)!r}.")
+        write_text(output, writers[output.suffix]())
+    click.echo(document if as_json else comparison_table(table))
+    if len(bad):
+        click.echo(f"{len(bad)} of {len(table)} entries disagree by more than {z_max:g} standard errors.", err=True)
+        sys.exit(1)
+
+
+def _read(path: Path) -> Any:
+    from pdlt.export.dataset import from_json
+
+    try:
+        return from_json(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise PdltError(f"{path} could not be read ({error}).") from None
