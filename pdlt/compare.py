@@ -151,9 +151,8 @@ def width_sweep(
     for i, (width, count) in enumerate(zip(widths, counts, strict=True)):
         resized = MLP(net.depth, width, net.activation, net.C_b, net.C_W, net.lambda_b, net.lambda_W)
         prediction = predict(resized, x, observables, order=order)
-        run = simulate(
-            resized, x, observables, samples=count, sampler=sampler, seed=seed + i, layers=[net.depth], progress=progress
-        )
+        last = [net.depth]
+        run = simulate(resized, x, observables, count, sampler, seed + i, layers=last, progress=progress)
         for name in observables:
             first = (-1,) + (0,) * (prediction[name].ndim - 1)
             value, error = (float(run[key].values[first]) for key in (name, f"{name}_stderr"))

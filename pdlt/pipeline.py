@@ -15,6 +15,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pdlt._progress import progress
 from pdlt._version import __version__
 from pdlt.equations import Theory, variable
 from pdlt.errors import PdltError
@@ -64,7 +65,9 @@ def derive(
         wanted += [(base.name, j) for j in range(order - item.leading_order + 1)]
     if activation is None and isinstance(network, MLP):
         activation = network.activation
-    return Theory(order, tuple(o.name for o in requested), close(wanted, frames), _text(activation), __version__)
+    with progress("deriving") as tick:
+        equations = close(wanted, frames, tick)
+    return Theory(order, tuple(o.name for o in requested), equations, _text(activation), __version__)
 
 
 def _requested(observables: Sequence[str | Observable] | None, order: int) -> list[Observable]:

@@ -3,7 +3,7 @@
 import importlib
 import sys
 import warnings
-from typing import Any
+from typing import TextIO
 
 import click
 
@@ -69,6 +69,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
 
 
-def _show_warning(message: Any, category: type[Warning], *_: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     if issubclass(category, UserWarning):
         click.echo(f"Warning: {message}", err=True)

@@ -85,7 +85,8 @@ def residual_slopes(sweep: "pandas.DataFrame", path: Path) -> None:
         if np.isnan(slope):
             continue
         n, residual = rows.width.to_numpy(float), np.abs(rows.residual.to_numpy(float))
-        label = rf"${_letter(name)}$ after order {order}: $n^{{-{slope:.2f} \pm {error:.2f}}}$, expected $n^{{-{expected}}}$"
+        power = rf"$n^{{-{slope:.2f} \pm {error:.2f}}}$, expected $n^{{-{expected}}}$"
+        label = f"${_letter(name)}$ after order {order}: {power}"
         marks = axes.errorbar(n, residual, 2 * rows.stderr, fmt="o", markersize=4, capsize=2, label=label)
         anchor = int(np.argmin(rows.stderr.to_numpy() / residual))
         guide = residual[anchor] * (n / n[anchor]) ** -float(expected)

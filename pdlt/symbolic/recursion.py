@@ -1,7 +1,7 @@
 """The engine: from the layer map to a closed system of recursions at any order in 1/width."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 from pdlt.equations import Equation, Tensor, Term
@@ -23,12 +23,15 @@ from pdlt.symbolic.jets import Jet, Monomial
 _Terms = dict[tuple, Fraction]
 
 
-def close(requested: Iterable[tuple[str, int]], frames: dict[str, Observable]) -> tuple[Equation, ...]:
+def close(
+    requested: Iterable[tuple[str, int]], frames: dict[str, Observable], tick: Callable[[str], None] = lambda _: None
+) -> tuple[Equation, ...]:
     """Return the equations of the requested coefficients and of everything they need.
 
     Args:
         requested: (name, order) of coefficients, names being keys of `frames`.
         frames: the observable behind each name; unnamed cumulants found on the way are added.
+        tick: called with the key of each equation when it is derived.
 
     Returns:
         The equations, each once, every equation after those whose coefficients are of lower order in 1/n.
@@ -41,6 +44,7 @@ def close(requested: Iterable[tuple[str, int]], frames: dict[str, Observable]) -
             continue
         equation = derive_equation(frames[key[0]], key[1])
         found[key] = equation
+        tick(equation.key)
         for term in equation.terms:
             for tensor in term.tensors:
                 if tensor.name not in frames:

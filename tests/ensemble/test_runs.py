@@ -1,0 +1,186 @@
+"""What a run promises: the same bits however it is cut, a store that resumes, provenance, clear refusals."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+from pdlt.ensemble import simulate
+from pdlt.ensemble.statistics import Accumulator
+from pdlt.errors import PdltError
+from pdlt.networks import MLP
+
+NET = MLP(3, 5, "tanh", C_b=0.1, C_W=1.5, lambda_b=0.2, lambda_W=1.0)
+X = np.array([[0.5, -1.0], [1.0, 0.3]])
+
+
+@pytest.mark.parametrize("sampler", ["jets", "network"])
+def test_batch_size_does_not_change_a_bit(sampler):
+    one, all_ = (
+        simulate(NET, X, ["V", "B"], samples=350, sampler=sampler, batch=batch, layers=[3]) for batch in (1, 10_000)
+    )
+    assert one.identical(all_)
+
+
+def test_seeds_matter():
+    first, second = (simulate(NET, X, ["V"], samples=100, seed=seed) for seed in (0, 1))
+    assert float(abs(first.V - second.V).max()) > 0
+
+
+@pytest.mark.parametrize("sampler", ["jets", "network"])
+def test_interrupted_and_extended_runs_give_the_same_bits(tmp_path, monkeypatch, sampler):
+    path = tmp_path / "run.db"
+    net = MLP(2, 5, "tanh")
+    whole = simulate(net, X, ["V", "K"], samples=500, sampler=sampler)
+
+    add = Accumulator.add
+
+    def interrupted(self, block, means):
+        if block == 3:
+            raise KeyboardInterrupt
+        add(self, block, means)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Accumulator, "add", interrupted)
+        simulate(net, X, ["V", "K"], samples=300, sampler=sampler, store=path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM block").fetchone()[0] == 4
+    connection.close()
+
+    shorter = simulate(net, X, ["V", "K"], samples=300, sampler=sampler, store=path)
+    assert shorter.identical(simulate(net, X, ["V", "K"], samples=300, sampler=sampler))
+    extended = simulate(net, X, ["K", "V"], samples=500, sampler=sampler, store=path)
+    assert extended[list(whole)].identical(whole)
+
+
+def test_a_finished_run_is_read_and_not_drawn_again(tmp_path):
+    path = tmp_path / "run.db"
+    first = simulate(NET, X, ["K"], samples=200, store=path)
+    with sqlite3.connect(path) as connection:  # a visible mark on the stored means
+        means = np.frombuffer(connection.execute("SELECT means FROM block WHERE number = 0").fetchone()[0]) + 1.0
+        connection.execute("UPDATE block SET means = ? WHERE number = 0", (means.tobytes(),))
+    connection.close()
+    again = simulate(NET, X, ["K"], samples=200, store=path)
+    np.testing.assert_allclose(again.K.sel(layer=3), first.K.sel(layer=3) + 0.25, rtol=1e-12)
+
+
+def test_another_run_is_refused_with_the_difference(tmp_path):
+    path = tmp_path / "run.db"
+    simulate(NET, X, ["K"], samples=100, store=path)
+    before = path.read_bytes()
+    with pytest.raises(PdltError, match=r"another run: network\.C_W .*; seed is 0 in the file, but 3 is asked"):
+        simulate(
+            MLP(3, 5, "tanh", C_b=0.1, C_W=1.6, lambda_b=0.2, lambda_W=1.0), X, ["K"], samples=100, seed=3, store=path
+        )
+    assert path.read_bytes() == before
+
+
+def test_files_that_are_not_stores_are_left_alone(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, and longer than a header\n")
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE block (number INTEGER)")
+    connection.close()
+    truncated = tmp_path / "truncated.db"
+    simulate(NET, X, ["K"], samples=100, store=truncated)
+    truncated.write_bytes(truncated.read_bytes()[:3000])
+    for path, message in [
+        (text, "not an SQLite file"),
+        (foreign, "another program"),
+        (truncated, "cannot be used as a run store"),
+        (tmp_path, "cannot be read"),
+    ]:
+        before = path.read_bytes() if path.is_file() else None
+        with pytest.raises(PdltError, match=message):
+            simulate(NET, X, ["K"], samples=100, store=path)
+        assert before is None or path.read_bytes() == before
+    with pytest.raises(PdltError, match="existing folder"):
+        simulate(NET, X, ["K"], samples=100, store=tmp_path / "no" / "run.db")
+
+
+def test_shape_and_provenance_of_the_result():
+    run = simulate(NET, X, ["K", "B", "ab1 ab2 | 3 4"], samples=120, seed=7)
+    assert run.sizes == {"layer": 3, "alpha_1": 2, "alpha_2": 2, "alpha_3": 2, "alpha_4": 2}
+    assert list(run.layer.values) == [1, 2, 3]
+    assert set(run) == {name + end for name in ("K", "B", "ab1 ab2 | 3 4") for end in ("", "_stderr")}
+    assert run.B.dims == ("layer", "alpha_1", "alpha_2", "alpha_3", "alpha_4")
+    np.testing.assert_allclose(run.K.sel(layer=1), 0.1 + 1.5 * X @ X.T / 2)
+    assert not run.B.sel(layer=1).any() and not run.K_stderr.sel(layer=1).any()
+    assert run.attrs["samples"] == 150 and run.attrs["seed"] == 7 and run.attrs["kinks"] == "none"
+    assert json.loads(run.attrs["network"]) == NET.describe()
+    assert simulate(MLP(2, 4, "relu"), X, ["K"], samples=100).attrs["kinks"] == "pointwise"
+    assert jnp.ones(1).dtype == jnp.float32  # double precision stays inside
+
+
+def test_chosen_layers_and_the_trivial_network():
+    assert list(simulate(NET, X, ["V"], samples=100, layers=[3, 1]).layer.values) == [1, 3]
+    run = simulate(MLP(1, 5, "tanh", C_W=2.0, lambda_b=0.5), X, samples=100)
+    np.testing.assert_allclose(run.Theta.values[0], 0.5 + X @ X.T / 2)
+    assert not run.V.any()
+
+
+def test_everything_zero_is_fine():
+    run = simulate(MLP(3, 4, "tanh"), np.zeros((1, 2)), samples=100)
+    assert all(np.all(run[name] == 0) for name in run if name != "Theta")
+
+
+def test_progress_goes_to_stderr_when_asked(capsys):
+    simulate(NET, X, ["K"], samples=100, progress=True)
+    assert "samples" in capsys.readouterr().err
+    simulate(NET, X, ["K"], samples=100, progress=False)
+    simulate(NET, X, ["K"], samples=100)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"observables": ["theta"]}, "'theta' is not known. Did you mean 'Theta'"),
+        ({"observables": ["K_1"]}, "'K_1' is not known. Did you mean 'K'"),
+        ({"observables": []}, "at least one"),
+        ({"observables": 5}, "5 is not known"),
+        ({"observables": ["a1 a2 | b3"]}, "not two slots"),
+        ({"observables": ["aa1 a2"]}, "distinct direction letters"),
+        ({"observables": ["a1 a1"]}, "different data label"),
+        ({"observables": ["a1 b2"]}, "vanishes identically"),
+        ({"observables": ["abcdefg1 abcdefg2"]}, "at most 6 directions"),
+        ({"observables": ["1 2 | 3 4 | 5 6"], "sampler": "network"}, 'sampler="jets"'),
+        ({"sampler": "jet"}, "Did you mean 'jets'"),
+        ({"samples": 50}, "`samples` must be an integer from 100"),
+        ({"samples": 1e4}, "`samples` must be an integer"),
+        ({"seed": -1}, "`seed`"),
+        ({"batch": 0}, "`batch`"),
+        ({"layers": [4]}, "`layers` must be an integer from 1 to 3"),
+        ({"layers": []}, "`layers` must be a list"),
+        ({"layers": 2}, "`layers` must be a list"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "`x`"),
+        ({"x": [[np.nan]]}, "`x`"),
+        ({"net": "tanh"}, "`net` must be"),
+        ({"net": MLP(3, 10**12, "tanh")}, "GiB"),
+        ({"net": MLP(3, 10**9, "tanh"), "sampler": "network"}, "GiB"),
+        ({"x": np.ones((500, 1)), "observables": ["V"]}, "GiB"),
+        ({"net": MLP(9, 4, "z**3", C_W=1e6)}, "overflows double precision at layer 5"),
+        ({"net": MLP(9, 4, "z**3", C_W=1e6), "sampler": "network"}, "overflows double precision at layer"),
+        ({"store": 5}, "`store` must be a path"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"net": NET, "x": X, "samples": 100, "observables": ["V"]} | change
+    with pytest.raises(PdltError, match=message.replace(".", r"\.").replace("(", r"\(")):
+        simulate(**arguments)
+
+
+def test_slow_imports_wait_until_they_are_needed():
+    code = "import sys, pdlt.ensemble; print(sorted({'xarray', 'pandas', 'tqdm'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_result_is_a_dataset():
+    assert isinstance(simulate(NET, X, "V", samples=100), xarray.Dataset)
