@@ -10,16 +10,14 @@ the e-th expectation of the same term. That is the textbook form, with no names 
 """
 
 import itertools
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pdlt.errors import PdltError, suggest
+from pdlt.errors import suggest
 from pdlt.observables import NAMED, Observable, cumulant, identify
 
 if TYPE_CHECKING:
@@ -30,8 +28,6 @@ PARAMETERS = ("C_b", "lambda_b", "C_W", "lambda_W", "rho")
 
 #: Product of sigma^(k)(z_label) under a Gaussian expectation, as sorted (label, k) pairs.
 Expectation = tuple[tuple[int, int], ...]
-
-SCHEMA = "pdlt.theory/1"
 
 
 @dataclass(frozen=True, order=True)
@@ -101,13 +97,15 @@ class Equation:
         return expanded(self)
 
     def to_latex(self) -> str:
-        """Return the equation as LaTeX (one align-ready line per term)."""
+        """Return the equation as LaTeX: one line ready for `align`, or one per group of terms."""
         from pdlt.export.latex import equation_to_latex
 
         return equation_to_latex(self)
 
     def _repr_latex_(self) -> str:
-        return f"$\\displaystyle {self.to_latex().replace('&', '')}$".replace("\\\\\n", " ")
+        from pdlt.export.latex import equation_repr_latex
+
+        return equation_repr_latex(self)
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,9 @@ class Theory:
 
     def to_json(self) -> str:
         """Return the theory as JSON; `Theory.from_json` restores an equal one."""
-        return json.dumps(_encode(self), indent=1, ensure_ascii=False)
+        from pdlt.schema import encode
+
+        return encode(self)
 
     @staticmethod
     def from_json(text: str) -> "Theory":
@@ -161,7 +161,9 @@ class Theory:
         Raises:
             PdltError: if the text is not JSON of the schema "pdlt.theory/1".
         """
-        return _decode(text)
+        from pdlt.schema import decode
+
+        return decode(text)
 
     def to_latex(self) -> str:
         """Return all equations as a LaTeX fragment, one align environment each."""
@@ -239,97 +241,3 @@ def bindings(term: Term) -> Iterator[tuple[list[list[int]], list[tuple[int, ...]
                     new.append(arg)
             args.append(tuple(new))
         yield positions, args
-
-
-def _encode(theory: Theory) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "version": theory.version,
-        "order": theory.order,
-        "requested": list(theory.requested),
-        "activation": theory.activation,
-        "parameters": list(PARAMETERS),
-        "equations": [
-            {
-                "name": e.name,
-                "order": e.order,
-                "labels": list(e.labels),
-                "spec": e.spec,
-                "terms": [
-                    {
-                        "coefficient": str(t.coefficient),
-                        "powers": list(t.powers),
-                        "expectations": [[list(factor) for factor in x] for x in t.expectations],
-                        "tensors": [{"name": x.name, "order": x.order, "args": list(x.args)} for x in t.tensors],
-                    }
-                    for t in e.terms
-                ],
-            }
-            for e in theory.equations
-        ],
-    }
-
-
-def _decode(text: str) -> Theory:
-    try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, TypeError, RecursionError) as error:
-        raise PdltError(
-            f"Argument `text` must be JSON written by `Theory.to_json`, but it is not JSON: {error}."
-        ) from None
-    try:
-        if data["schema"] != SCHEMA:
-            raise PdltError(f"Argument `text` must have schema {SCHEMA!r}, but has {data['schema']!r}.")
-        equations = tuple(_decode_equation(e) for e in data["equations"])
-        return Theory(
-            _integer(data["order"]),
-            tuple(_string(name) for name in data["requested"]),
-            equations,
-            None if data["activation"] is None else _string(data["activation"]),
-            _string(data["version"]),
-        )
-    except PdltError:
-        raise
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise PdltError(
-            f"Argument `text` must be JSON written by `Theory.to_json`, but is malformed: {error!r}."
-        ) from None
-
-
-def _decode_equation(data: dict[str, Any]) -> Equation:
-    terms = []
-    for t in data["terms"]:
-        powers = tuple(_integer(p) for p in t["powers"])
-        if len(powers) != len(PARAMETERS):
-            raise ValueError(f"powers {powers}")
-        expectations = tuple(tuple((_integer(a), _integer(k)) for a, k in x) for x in t["expectations"])
-        tensors = tuple(
-            Tensor(_string(x["name"]), _integer(x["order"]), tuple(_integer(a) for a in x["args"]))
-            for x in t["tensors"]
-        )
-        if any(-1 - a >= len(expectations) for x in tensors for a in x.args):
-            raise ValueError("a summation index points to no expectation")
-        if any(len(x.args) != len(frame(x.name).slots) for x in tensors):
-            raise ValueError("a tensor has the wrong number of indices")
-        terms.append(Term(_fraction(t["coefficient"]), powers, expectations, tensors))  # type: ignore[arg-type]
-    labels = tuple(_integer(a) for a in data["labels"])
-    return Equation(_string(data["name"]), _integer(data["order"]), labels, _string(data["spec"]), tuple(terms))
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{value!r} is not an integer")
-    return value
-
-
-def _fraction(value: Any) -> Fraction:
-    # Fraction("1e999999999") would build the integer, so only plain ratios are read.
-    if not re.fullmatch(r"-?\d{1,100}(/\d{1,100})?", _string(value)):
-        raise ValueError(f"{value!r} is not a ratio of integers")
-    return Fraction(value)
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a string")
-    return value

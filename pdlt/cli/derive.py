@@ -23,6 +23,7 @@ Examples:
 def command(observables: str | None, order: int, activation: str | None, as_json: bool, output: Path | None) -> None:
     """Derive the recursions of observables in depth from the layer map, and export them."""
     from pdlt.export import render
+    from pdlt.export.plain import to_text
     from pdlt.pipeline import derive
 
     theory = derive(parse_observables(observables), order=order, activation=activation)
@@ -32,8 +33,4 @@ def command(observables: str | None, order: int, activation: str | None, as_json
     if as_json:
         click.echo(theory.to_json())
     elif output is None:
-        for equation in theory:
-            click.echo(f"{equation.lhs}  [{equation.spec}]  =")
-            for term in equation.rhs.as_ordered_terms():
-                click.echo(f"    + {term}")
-            click.echo()
+        click.echo(to_text(theory))
