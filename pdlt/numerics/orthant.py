@@ -11,7 +11,8 @@ in products of deltas, which the caller excludes.
 """
 
 import itertools
-from math import comb, factorial
+from collections.abc import Sequence
+from math import comb, factorial, prod
 from typing import Any
 
 import jax.numpy as jnp
@@ -28,32 +29,33 @@ Atoms = dict[Atom, float]
 DEGENERATE = 32 * np.finfo(float).eps
 
 
-def expectation(factors: tuple[Atoms, ...], covariance: Any, nodes: int = 48) -> Any:
+def expectations(wanted: Sequence[tuple[Atoms, ...]], covariance: Any, rule: tuple[Any, Any]) -> list[Any]:
     """Return E prod_i f_i(z_i) for z ~ N(0, covariance), each f_i a combination of atoms.
 
     Args:
-        factors: one function per variable, at most four variables with steps.
+        wanted: products: one function per variable, at most four variables with steps.
         covariance: shape (d, d), positive semidefinite.
-        nodes: Gauss-Legendre nodes of the one integral that four-dimensional orthants need.
+        rule: nodes and weights on [-1, 1] for the one integral that four-dimensional orthants need.
     """
-    solver = _Reduction(covariance, nodes)
-    total = jnp.zeros_like(covariance[0, 0])
-    for choice in itertools.product(*(f.items() for f in factors)):
-        weight = 1.0
-        for _, coefficient in choice:
-            weight *= coefficient
-        if weight:
-            total = total + weight * solver.value((), tuple(atom for atom, _ in choice))
-    return total
+    solver = _Reduction(covariance, rule)
+    results = []
+    for factors in wanted:
+        total = jnp.zeros_like(covariance[0, 0])
+        for choice in itertools.product(*(f.items() for f in factors)):
+            weight = prod(coefficient for _, coefficient in choice)
+            if weight:
+                total = total + weight * solver.value((), tuple(atom for atom, _ in choice))
+        results.append(total)
+    return results
 
 
 class _Reduction:
-    """Remembers sub-results while one expectation is reduced; conditioning only changes the covariance."""
+    """Remembers sub-results while expectations are reduced; conditioning only changes the covariance."""
 
-    def __init__(self, covariance: Any, nodes: int) -> None:
+    def __init__(self, covariance: Any, rule: tuple[Any, Any]) -> None:
         self._covariances: dict[tuple[int, ...], Any] = {(): covariance}
         self._values: dict[tuple, Any] = {}
-        self._nodes = nodes
+        self._rule = rule
 
     def value(self, given: tuple[int, ...], atoms: tuple[Atom | None, ...]) -> Any:
         key = (given, atoms)
@@ -76,7 +78,7 @@ class _Reduction:
                 )
         steps = [i for i, atom in enumerate(atoms) if atom and atom[0] == "step"]
         covariance = self._covariance(given)
-        return orthant_probability(covariance[np.ix_(steps, steps)], self._nodes)
+        return orthant_probability(covariance[np.ix_(steps, steps)], self._rule)
 
     def _condition(self, given: tuple[int, ...], atoms: tuple[Atom | None, ...], i: int, k: int) -> Any:
         """E[delta^(k)(z_i) f] = (-1)^k d^k/dz^k ( p(z) E[f | z_i = z] ) at z = 0."""
@@ -106,13 +108,15 @@ class _Reduction:
         if given not in self._covariances:
             *front, last = given
             base = self._covariance(tuple(front))
-            rest = base - base[:, last, None] * base[None, last, :] * _inverse(base[last, last])
-            noise = jnp.diagonal(rest) <= DEGENERATE * jnp.diagonal(self._covariances[()])
+            rest = base - base[:, last, None] * (base[None, last, :] * _inverse(base[last, last]))
+            left = jnp.diagonal(base) * _correlations(base)[1][last]
+            noise = left <= DEGENERATE * jnp.diagonal(self._covariances[()])
+            rest = jnp.where(jnp.eye(len(base), dtype=bool), left[:, None], rest)
             self._covariances[given] = jnp.where(noise[:, None] | noise[None, :], 0.0, rest)
         return self._covariances[given]
 
 
-def orthant_probability(covariance: Any, nodes: int) -> Any:
+def orthant_probability(covariance: Any, rule: tuple[Any, Any]) -> Any:
     """Return P(z_1 > 0, ..., z_d > 0) for z ~ N(0, covariance), d <= 4; zero variance counts as one half."""
     d = covariance.shape[0]
     if d == 0:
@@ -121,48 +125,65 @@ def orthant_probability(covariance: Any, nodes: int) -> Any:
         return jnp.full_like(covariance[0, 0], 0.5)
     if d > 4:
         raise NotImplementedError(f"orthant probabilities in {d} dimensions")
-    rho = {(i, j): _correlation(covariance, i, j) for i in range(d) for j in range(i + 1, d)}
-    pairs = sum(jnp.arcsin(r) for r in rho.values()) / (2 * jnp.pi)
+    correlations, rests = _correlations(covariance)
+    upper = np.triu_indices(d, 1)
+    pairs = jnp.arctan2(correlations[upper], jnp.sqrt(rests[upper])).sum() / (2 * jnp.pi)
     if d < 4:
         return 0.5**d + pairs * 0.5 ** (d - 2)
-    return 1 / 16 + pairs / 4 + _four_point_remainder(rho, nodes)
+    rho = {(i, j): correlations[i, j] for i, j in itertools.combinations(range(4), 2)}
+    return 1 / 16 + pairs / 4 + _four_point_remainder(rho, rule)
 
 
-def _four_point_remainder(rho: dict[tuple[int, int], Any], nodes: int) -> Any:
+def _four_point_remainder(rho: dict[tuple[int, int], Any], rule: tuple[Any, Any]) -> Any:
     """Integrate Plackett's identity from independent to given correlations, beyond what pairs contribute.
 
-    d P / d rho_ij = p(z_i = z_j = 0) P(z_k, z_l > 0 | z_i = z_j = 0). Scaling all correlations by t = sin(phi)
-    removes the endpoint singularity of the density as |rho| tends to one.
+    d P / d rho_ij = p(z_i = z_j = 0) P(z_k, z_l > 0 | z_i = z_j = 0). All correlations are scaled by t; for each
+    pair, t rho_ij = sin(psi) removes the singular density as |rho_ij| tends to one, and psi = arcsin(rho_ij) sin(phi)
+    the square roots that other correlations near one leave at the endpoint.
     """
-    points, weights = np.polynomial.legendre.leggauss(nodes)
+    points, weights = rule
     phi = (points + 1) * np.pi / 4
-    t, dt = np.sin(phi), weights * np.pi / 4 * np.cos(phi)
+    fraction, measure = jnp.sin(phi), weights * np.pi / 4 * jnp.cos(phi)
     total: Any = 0.0
     for (i, j), r in rho.items():
-        k, m = (x for x in range(4) if x not in (i, j))
-
-        def at(a: int, b: int) -> Any:
-            return t * rho[min(a, b), max(a, b)]
-
-        rij = t * r
-        determinant = 1 - rij**2
-        density = 1 / (2 * jnp.pi * jnp.sqrt(jnp.maximum(determinant, 1e-300)))
-
-        def covariance(a: int, b: int, rij: Any = rij, determinant: Any = determinant, i: int = i, j: int = j) -> Any:
-            own = at(a, b) if a != b else 1.0
-            cross = at(a, i) * at(b, i) + at(a, j) * at(b, j) - rij * (at(a, i) * at(b, j) + at(a, j) * at(b, i))
-            return own - cross / jnp.maximum(determinant, 1e-300)
-
-        product = covariance(k, k) * covariance(m, m)
-        conditional = covariance(k, m) / jnp.sqrt(jnp.where(product > 0, product, 1.0))
-        total = total + r * (dt * density * jnp.arcsin(jnp.clip(conditional, -1, 1)) / (2 * jnp.pi)).sum()
+        psi = jnp.arcsin(r) * fraction
+        t = jnp.where(r != 0, jnp.sin(psi) / jnp.where(r != 0, r, 1.0), fraction)
+        conditional = _conditional_correlation(rho, i, j, t, jnp.sin(psi), jnp.cos(psi) ** 2)
+        total = total + jnp.arcsin(r) * (measure * jnp.arcsin(conditional)).sum() / (4 * jnp.pi**2)
     return total
 
 
-def _correlation(covariance: Any, i: int, j: int) -> Any:
-    product = covariance[i, i] * covariance[j, j]
-    rho = covariance[i, j] / jnp.sqrt(jnp.where(product > 0, product, 1.0))
-    return jnp.where(1 - rho**2 <= DEGENERATE, jnp.sign(rho), rho)
+def _conditional_correlation(
+    rho: dict[tuple[int, int], Any], i: int, j: int, t: Any, rho_ij: Any, determinant: Any
+) -> Any:
+    """Return the correlation of the other two of four variables given z_i and z_j, all correlations scaled by t."""
+    k, m = (x for x in range(4) if x not in (i, j))
+
+    def at(a: int, b: int) -> Any:
+        return t * rho[min(a, b), max(a, b)]
+
+    def covariance(a: int, b: int) -> Any:
+        own = at(a, b) if a != b else 1.0
+        cross = at(a, i) * at(b, i) + at(a, j) * at(b, j) - rho_ij * (at(a, i) * at(b, j) + at(a, j) * at(b, i))
+        return own - cross / jnp.maximum(determinant, 1e-300)
+
+    product = covariance(k, k) * covariance(m, m)
+    return jnp.clip(covariance(k, m) / jnp.sqrt(jnp.where(product > 0, product, 1.0)), -1, 1)
+
+
+def _correlations(covariance: Any) -> tuple[Any, Any]:
+    """Return rho and 1 - rho^2 of all pairs; a variable without variance is correlated with nothing.
+
+    Angles and conditional variances must come from the same rounded number: where rho is near one, their errors
+    cancel in every smooth function of the kernel, and would be amplified by every layer otherwise. A quotient is
+    used because compilers round a difference of products differently in different places.
+    """
+    # Roots first: the product of two variances may leave the range of floats.
+    deviation = jnp.sqrt(jnp.diagonal(covariance))
+    scale = deviation[:, None] * deviation[None, :]
+    rho = jnp.where(scale > 0, covariance / jnp.where(scale > 0, scale, 1.0), 0.0)
+    rest = (1 - rho) * (1 + rho)
+    return jnp.where(rest <= DEGENERATE, jnp.sign(rho), rho), jnp.where(rest <= DEGENERATE, 0.0, rest)
 
 
 def _inverse(variance: Any) -> Any:

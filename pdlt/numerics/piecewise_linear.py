@@ -9,18 +9,24 @@ automatic differentiation of a sampled network does; derivatives of whole expect
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdlt.numerics.orthant import DEGENERATE, Atoms, expectation
+from pdlt.numerics.orthant import DEGENERATE, Atom, Atoms, expectations
 
 UNDEFINED: Atoms = {("one", 0): math.nan}
 
 
 def averages(
-    slopes: tuple[float, float], pointwise: bool, kernel: jax.Array, wanted: Sequence[tuple], nodes: int
+    slopes: tuple[float, float],
+    pointwise: bool,
+    kernel: jax.Array,
+    wanted: Sequence[tuple],
+    rule: tuple[Any, Any],
 ) -> tuple[jax.Array, ...]:
     """Return expectations as arrays, one axis of length N per label.
 
@@ -29,46 +35,85 @@ def averages(
         pointwise: drop the Dirac atoms of sigma'', sigma''' inside products.
         kernel: covariance K of distinct inputs, shape (N, N).
         wanted: expectations as in `pdlt.codegen.program.Average`, lowered with `kinked=True`.
-        nodes: Gauss-Legendre nodes for orthants of four inputs.
+        rule: see `pdlt.numerics.orthant.expectations`; used by orthants of four inputs.
     """
-    return tuple(_average(slopes, pointwise, kernel, average, nodes) for average in wanted)
+    parts = {average: _parts(slopes, pointwise, average, kernel.shape[0]) for average in wanted}
+    chosen, covariances = {}, {}
+    values: dict[tuple, jax.Array] = {}
+    for blocks in sorted({part.blocks for found in parts.values() for part in found}):
+        products = list({part.product: None for found in parts.values() for part in found if part.blocks == blocks})
+        chosen[blocks] = np.array(list(itertools.permutations(range(kernel.shape[0]), blocks)))
+        covariances[blocks] = kernel[chosen[blocks][:, :, None], chosen[blocks][:, None, :]]
+        # All products at once, so that they share what they have in common.
+        factors = [tuple(dict(f) for f in product) for product in products]
+        results = jax.vmap(lambda c, f=factors: expectations(f, c, rule))(covariances[blocks])
+        values.update(zip(products, results, strict=True))
+    arrays = []
+    for average in wanted:
+        array = jnp.zeros((kernel.shape[0],) * len(average), dtype=kernel.dtype)
+        for part in parts[average]:
+            value = jnp.where(_diverges(covariances[part.blocks], part.deltas), jnp.nan, values[part.product])
+            array = array.at[tuple(chosen[part.blocks][:, b] for b in part.axes)].set(value)
+        arrays.append(array)
+    return tuple(arrays)
 
 
-def _average(slopes: tuple[float, float], pointwise: bool, kernel: jax.Array, average: tuple, nodes: int) -> jax.Array:
-    inputs, rank = kernel.shape[0], len(average)
-    result = jnp.zeros((inputs,) * rank, dtype=kernel.dtype)
-    for pattern in _coincidence_patterns(rank):
+@dataclass(frozen=True)
+class _Part:
+    """The entries of an average where its labels coincide in one way.
+
+    Attributes:
+        product: the function of each different input, as (atom, weight) pairs, in a standard order.
+        axes: for each axis of the average, the position of its input in `product`.
+        deltas: positions of the inputs whose product contains a Dirac atom before any outer derivative.
+    """
+
+    product: tuple[tuple[tuple[Atom, float], ...], ...]
+    axes: tuple[int, ...]
+    deltas: tuple[int, ...]
+
+    @property
+    def blocks(self) -> int:
+        """The number of different inputs."""
+        return len(self.product)
+
+
+def _parts(slopes: tuple[float, float], pointwise: bool, average: tuple, inputs: int) -> list[_Part]:
+    parts = []
+    for pattern in _coincidence_patterns(len(average)):
         blocks = max(pattern) + 1
-        if blocks > inputs:
+        members = [[axis for axis, block in enumerate(pattern) if block == b] for b in range(blocks)]
+        # The first of coinciding axes carries the derivative of the whole product.
+        if blocks > inputs or any(average[axis][0] for block in members for axis in block[1:]):
             continue
-        members = [[axis for axis in range(rank) if pattern[axis] == b] for b in range(blocks)]
-        if any(average[axis][0] for block in members for axis in block[1:]):
-            continue  # the first of the coinciding axes carries the derivative of the whole product
-        factors = tuple(
-            product_atoms(slopes, average[block[0]][0], [k for a in block for k in average[a][1]], pointwise)
-            for block in members
+        orders = [[k for axis in block for k in average[axis][1]] for block in members]
+        outer = [average[block[0]][0] for block in members]
+        factors = [
+            tuple(sorted(product_atoms(slopes, p, ks, pointwise).items())) for p, ks in zip(outer, orders, strict=True)
+        ]
+        standard = sorted(range(blocks), key=lambda b: repr(factors[b]))
+        inner = [product_atoms(slopes, 0, orders[b], pointwise) for b in standard]
+        parts.append(
+            _Part(
+                tuple(factors[b] for b in standard),
+                tuple(standard.index(block) for block in pattern),
+                tuple(i for i, atoms in enumerate(inner) if any(kind == "delta" for kind, _ in atoms)),
+            )
         )
-        chosen = np.array(list(itertools.permutations(range(inputs), blocks)))
-        covariances = kernel[chosen[:, :, None], chosen[:, None, :]]
-        values = jax.vmap(lambda c, f=factors: expectation(f, c, nodes))(covariances)
-        inner = [product_atoms(slopes, 0, [k for a in block for k in average[a][1]], pointwise) for block in members]
-        with_delta = [b for b, atoms in enumerate(inner) if any(kind == "delta" for kind, _ in atoms)]
-        values = jnp.where(_diverges(covariances, with_delta), jnp.nan, values)
-        result = result.at[tuple(chosen[:, pattern[axis]] for axis in range(rank))].set(values)
-    return result
+    return parts
 
 
-def _diverges(covariances: jax.Array, with_delta: list[int]) -> jax.Array:
+def _diverges(covariances: jax.Array, deltas: tuple[int, ...]) -> jax.Array:
     """Return where Dirac atoms of two proportional inputs meet, or one of an input without variance.
 
     Deltas that come from derivatives of whole expectations are no obstacle there: what they multiply vanishes or
     makes them cancel.
     """
     variance = jnp.diagonal(covariances, axis1=1, axis2=2)
-    found = (variance[:, with_delta] == 0).any(1)
-    for i, j in itertools.combinations(with_delta, 2):
-        product = variance[:, i] * variance[:, j]
-        found |= product - covariances[:, i, j] ** 2 <= DEGENERATE * product
+    found = (variance[:, list(deltas)] == 0).any(1)
+    for i, j in itertools.combinations(deltas, 2):
+        slopes = (covariances[:, i, j] / jnp.where(v > 0, v, 1.0) for v in (variance[:, i], variance[:, j]))
+        found |= 1 - math.prod(slopes) <= DEGENERATE
     return found
 
 

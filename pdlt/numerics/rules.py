@@ -53,6 +53,13 @@ def hermite(dimension: int, degree: int) -> Rule:
     return Rule(nodes, weights)
 
 
+def legendre(level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return Gauss-Legendre nodes and weights on [-1, 1], doubled at each level; level 0 has the arrays of level 1."""
+    points, weights = np.polynomial.legendre.leggauss(24 * 2**level)
+    extra = (0, 24 if level == 0 else 0)
+    return np.pad(points, extra), np.pad(weights, extra)
+
+
 def sobol(dimension: int, log2_points: int, replicate: int) -> Rule:
     """Return a scrambled Sobol' sequence mapped to the Gaussian; replicates are independent scramblings."""
     from scipy.special import ndtri

@@ -37,7 +37,8 @@ def test_demo(tmp_path):
 def test_two_inputs_gelu_depth_four_in_a_cold_process():
     """All named tensors for two inputs, depth 4, GELU from a cold process; the bound is generous (issue: 15 s)."""
     code = (
-        "import pdlt; p = pdlt.predict(pdlt.MLP(4, 64, 'gelu', C_b=0.17, C_W=1.98), [[0.9, -0.4, 1.1], [-0.3, 0.8, 0.5]]);"
+        "import pdlt; x = [[0.9, -0.4, 1.1], [-0.3, 0.8, 0.5]];"
+        "p = pdlt.predict(pdlt.MLP(4, 64, 'gelu', C_b=0.17, C_W=1.98), x);"
         "print(sorted(p.data_vars))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
