@@ -66,6 +66,32 @@ class MLP:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def critical(
+        cls,
+        activation: Any,
+        depth: int,
+        width: int | Sequence[int],
+        lambda_b: float | Sequence[float] = 0.0,
+        lambda_W: float | Sequence[float] = 1.0,
+    ) -> "MLP":
+        """Return the network with the critical C_b and C_W of its activation, see `pdlt.criticality`.
+
+        Args:
+            activation, depth, width, lambda_b, lambda_W: as in `MLP`.
+
+        Raises:
+            PdltError: if an argument is out of range, or the activation has no critical initialisation (the message
+                says why).
+        """
+        # A door that opens when called: predict is downstream of networks.
+        from pdlt.predict.criticality import criticality
+
+        # Everything else is checked first: the search for a critical point takes seconds.
+        net = cls(depth, width, activation, lambda_b=lambda_b, lambda_W=lambda_W)
+        C_b, C_W = criticality(net.activation).require()
+        return cls(depth, width, net.activation, C_b, C_W, lambda_b, lambda_W)
+
     def fan_in(self, layer: int, n_0: int) -> int:
         """Return n_{layer-1}, the number of inputs of weight layer `layer` (1 ... depth)."""
         return n_0 if layer == 1 else self.width[layer - 2]

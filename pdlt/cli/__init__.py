@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "Evaluate the theory for a network and inputs.",
     "simulate": "Measure the same quantities on an ensemble of finite networks.",
     "compare": "Put theory beside measurement, with z-scores.",
+    "criticality": "Find the critical initialisation of an activation.",
     "check": "Run the claims of derivations.",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pdlt.errors import PdltError, suggest
 
@@ -23,6 +24,7 @@ def network_options(command: Callable) -> Callable:
         click.option("--width", default="64", show_default=True, help="Hidden width, or L-1 of them: 64,128,64."),
         click.option("--C-b", "C_b", default="0", show_default=True, help="Bias variance, or L of them: 0.1,0.1,0."),
         click.option("--C-W", "C_W", default="1", show_default=True, help="Weight variance times fan-in, or L."),
+        click.option("--critical", is_flag=True, help="The activation's critical C_b and C_W (`pdlt criticality`)."),
         click.option("--lambda-b", "lambda_b", default="0", show_default=True, help="Learning-rate scale of biases."),
         click.option("--lambda-W", "lambda_W", default="1", show_default=True, help="Learning-rate scale of weights."),
         click.option("--inputs", type=click.Path(path_type=Path), help="Inputs, one row each: a .npy or .csv file."),
@@ -123,9 +125,16 @@ def build_network(options: dict[str, Any]) -> Any:
     """Return the MLP that the network options describe."""
     from pdlt.networks import MLP
 
-    names = ("C_b", "C_W", "lambda_b", "lambda_W")
+    names = ("lambda_b", "lambda_W") if options["critical"] else ("C_b", "C_W", "lambda_b", "lambda_W")
     scales = {name: parse_numbers(name.replace("_", "-"), options[name], float) for name in names}
-    return MLP(options["depth"], parse_numbers("width", options["width"], int), options["activation"], **scales)
+    depth, width, activation = options["depth"], parse_numbers("width", options["width"], int), options["activation"]
+    if not options["critical"]:
+        return MLP(depth, width, activation, **scales)
+    context = click.get_current_context()
+    for name in ("C_b", "C_W"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise PdltError(f"Option --critical sets C_b and C_W: leave out --{name.replace('_', '-')}.")
+    return MLP.critical(activation, depth, width, **scales)
 
 
 def read_inputs(options: dict[str, Any]) -> Any:
