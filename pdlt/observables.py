@@ -106,7 +106,7 @@ def observable(name: "str | Observable") -> Observable:
     """
     if isinstance(name, Observable):
         return name
-    if name in NAMED:
+    if isinstance(name, str) and name in NAMED:
         return NAMED[name]
     if not isinstance(name, str) or not re.search(r"[\s|]", name.strip()):
         known = ", ".join(NAMED)

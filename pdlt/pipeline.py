@@ -12,7 +12,7 @@
 `derive` is here; every other stage is a function of the same name in the package of that name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pdlt._progress import progress
@@ -75,6 +75,8 @@ def _requested(observables: Sequence[str | Observable] | None, order: int) -> li
         return [o for o in NAMED.values() if o.leading_order <= order]
     if isinstance(observables, str | Observable):
         observables = [observables]
+    if not isinstance(observables, Iterable):
+        raise PdltError(f"Argument `observables` must be names or specs of observables, but got {observables!r}.")
     # A coefficient such as K_1 is part of its observable at sufficient order.
     coefficients = {variable(name, j): name for name in NAMED for j in range(1, order + 1)}
     found = [observable(coefficients.get(name, name) if isinstance(name, str) else name) for name in observables]

@@ -53,6 +53,8 @@ def averages(
         array = jnp.zeros((kernel.shape[0],) * len(average), dtype=kernel.dtype)
         for part in parts[average]:
             value = jnp.where(_diverges(covariances[part.blocks], part.deltas), jnp.nan, values[part.product])
+            for block, factor in part.at_rest:
+                value = jnp.where(covariances[part.blocks][:, block, block] == 0, factor * value, value)
             array = array.at[tuple(chosen[part.blocks][:, b] for b in part.axes)].set(value)
         arrays.append(array)
     return tuple(arrays)
@@ -66,11 +68,14 @@ class _Part:
         product: the function of each different input, as (atom, weight) pairs, in a standard order.
         axes: for each axis of the average, the position of its input in `product`.
         deltas: positions of the inputs whose product contains a Dirac atom before any outer derivative.
+        at_rest: (position, factor) of the inputs where sigma'^n stands alone: without variance (x = 0, no bias) it
+            is the n-th power of the mean of both slopes, as everywhere in pdlt, not the mean of their n-th powers.
     """
 
     product: tuple[tuple[tuple[Atom, float], ...], ...]
     axes: tuple[int, ...]
     deltas: tuple[int, ...]
+    at_rest: tuple[tuple[int, float], ...]
 
     @property
     def blocks(self) -> int:
@@ -98,9 +103,18 @@ def _parts(slopes: tuple[float, float], pointwise: bool, average: tuple, inputs:
                 tuple(factors[b] for b in standard),
                 tuple(standard.index(block) for block in pattern),
                 tuple(i for i, atoms in enumerate(inner) if any(kind == "delta" for kind, _ in atoms)),
+                tuple(
+                    (i, _power_of_mean(slopes, len(orders[b]))) for i, b in enumerate(standard) if set(orders[b]) == {1}
+                ),
             )
         )
     return parts
+
+
+def _power_of_mean(slopes: tuple[float, float], n: int) -> float:
+    """Return the n-th power of the mean slope over the mean of n-th powers (1 where both vanish)."""
+    mean_of_powers = (slopes[0] ** n + slopes[1] ** n) / 2
+    return ((slopes[0] + slopes[1]) / 2) ** n / mean_of_powers if mean_of_powers else 1.0
 
 
 def _diverges(covariances: jax.Array, deltas: tuple[int, ...]) -> jax.Array:

@@ -1,10 +1,11 @@
 """Gaussian expectations of products of activation derivatives by summation over nodes.
 
-The inputs are covered by subsets of as many inputs as an expectation can involve; on each subset the product rule
-integrates jointly, and the N^r entries are gathered from the subsets.
+An entry that involves b distinct inputs is an integral in b dimensions. For every b the inputs are covered by subsets
+of that size; on each subset the product rule integrates jointly, and the N^r entries are gathered from the subsets.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,13 +17,13 @@ import numpy as np
 Derivatives = Callable[[int], Callable[[Any], Any]]
 
 
+#: Nodes are summed in chunks of this size, which bounds memory and keeps the working set in cache.
+CHUNK = 1 << 14
+
+
 def dimensions(wanted: Sequence[tuple], inputs: int, joint: bool) -> tuple[int, ...]:
     """Return the dimensions in which `averages` integrates for these expectations."""
-    return tuple(sorted({_dimension(average, inputs, joint) for average in wanted}))
-
-
-def _dimension(average: tuple, inputs: int, joint: bool) -> int:
-    return inputs if joint else min(len(average), inputs)
+    return (inputs,) if joint else tuple(range(1, min(inputs, max(len(average) for average in wanted)) + 1))
 
 
 def averages(
@@ -42,22 +43,37 @@ def averages(
         joint: integrate over all N inputs at once instead of over subsets (for quasi-Monte Carlo rules).
     """
     inputs = kernel.shape[0]
-    result: dict[tuple, jax.Array] = {}
+    result = {average: jnp.zeros(inputs ** len(average), dtype=kernel.dtype) for average in wanted}
     for dimension in dimensions(wanted, inputs, joint):
-        group = [average for average in wanted if _dimension(average, inputs, joint) == dimension]
+        group = [average for average in wanted if joint or len(average) >= dimension]
         subsets = np.array(list(itertools.combinations(range(inputs), dimension)))
         blocks = kernel[subsets[:, :, None], subsets[:, None, :]]
-        nodes, weights = rules[dimension]
-
-        def one_subset(block, group=group, nodes=nodes, weights=weights):  # type: ignore[no-untyped-def]
-            z = square_root(block) @ nodes.T
-            return [_product_average(derivatives, z, weights, average) for average in group]
-
-        values = jax.lax.map(one_subset, blocks)
+        values = jax.lax.map(lambda block, d=dimension, g=group: _subset(derivatives, block, g, rules[d]), blocks)
         for average, value in zip(group, values, strict=True):
-            index = _gather_index(inputs, dimension, len(average))
-            result[average] = value.reshape(-1)[index]
-    return tuple(result[average] for average in wanted)
+            entries, sources = _gather(inputs, dimension, len(average), joint)
+            result[average] = result[average].at[entries].set(value.reshape(-1)[sources])
+    return tuple(result[average].reshape((inputs,) * len(average)) for average in wanted)
+
+
+def _subset(
+    derivatives: Derivatives, block: jax.Array, group: Sequence[tuple], rule: tuple[jax.Array, jax.Array]
+) -> list[jax.Array]:
+    """Return the expectations of a group for the inputs with covariance `block`, all assignments to axes flattened."""
+    dimension, root = block.shape[0], square_root(block)
+    nodes, weights = rule
+    size = min(CHUNK, nodes.shape[0])
+    extra = -nodes.shape[0] % size
+    chunks = (
+        jnp.pad(nodes, ((0, extra), (0, 0))).reshape(-1, size, dimension),
+        jnp.pad(weights, (0, extra)).reshape(-1, size),
+    )
+
+    def add(total: list[jax.Array], chunk: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], None]:
+        part = _product_averages(derivatives, root @ chunk[0].T, chunk[1], group)
+        return [t + p for t, p in zip(total, part, strict=True)], None
+
+    zero = [jnp.zeros(dimension ** len(average), dtype=block.dtype) for average in group]
+    return jax.lax.scan(add, zero, chunks)[0]
 
 
 def square_root(matrix: jax.Array) -> jax.Array:
@@ -68,42 +84,45 @@ def square_root(matrix: jax.Array) -> jax.Array:
     return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
 
 
-def _product_average(derivatives: Derivatives, z: jax.Array, weights: jax.Array, average: tuple) -> jax.Array:
-    """Return <prod_axes prod_k sigma^(k)(z_axis)> for all assignments of the d inputs to the axes, flattened."""
-    columns = [_axis_values(derivatives, z, factors) for factors in average]
-    half = (len(columns) + 1) // 2
-    left = _outer(columns[:half]) * weights[None, :]
-    if len(columns) == 1:
-        return left.sum(-1)
-    return (left @ _outer(columns[half:]).T).reshape(-1)
+def _product_averages(
+    derivatives: Derivatives, z: jax.Array, weights: jax.Array, group: Sequence[tuple]
+) -> list[jax.Array]:
+    """Return sum_m w_m prod_axes prod_k sigma^(k)(z_axis,m) for all assignments of inputs to axes, flattened."""
+    products: dict[tuple, jax.Array] = {}
+
+    def outer(axes: tuple) -> jax.Array:
+        """Return the products over nodes of one input per axis, shape (d ** len(axes), M), each computed once."""
+        if axes not in products:
+            if len(axes) == 1:
+                products[axes] = math.prod((derivatives(k)(z) for k in axes[0][1]), start=jnp.ones_like(z))
+            else:
+                left, right = outer(axes[:-1]), outer(axes[-1:])
+                products[axes] = (left[:, None, :] * right[None, :, :]).reshape(-1, z.shape[-1])
+        return products[axes]
+
+    half = [(len(average) + 1) // 2 for average in group]
+    return [
+        (outer(average[:h]) @ (outer(average[h:]) * weights[None, :]).T).reshape(-1)
+        if len(average) > 1
+        else outer(average) @ weights
+        for average, h in zip(group, half, strict=True)
+    ]
 
 
-def _axis_values(derivatives: Derivatives, z: jax.Array, factors: tuple[int, tuple[int, ...]]) -> jax.Array:
-    value = jnp.ones_like(z)
-    for k in factors[1]:
-        value = value * derivatives(k)(z)
-    return value
+def _gather(inputs: int, dimension: int, rank: int, joint: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the entries with `dimension` distinct inputs (all, if joint) are, and where their values come from.
 
-
-def _outer(columns: list[jax.Array]) -> jax.Array:
-    """Return the products over nodes of one entry of every column, shape (d ** len(columns), M)."""
-    product = columns[0]
-    for column in columns[1:]:
-        product = (product[:, None, :] * column[None, :, :]).reshape(-1, column.shape[-1])
-    return product
-
-
-def _gather_index(inputs: int, dimension: int, rank: int) -> np.ndarray:
-    """Return where entry (i_1 ... i_rank) stands among the (subset, local indices), shape (N,) * rank."""
-    subsets = list(itertools.combinations(range(inputs), dimension))
-    place = {subset: i for i, subset in enumerate(subsets)}
-    index = np.empty((inputs,) * rank, dtype=np.int64)
-    for entry in np.ndindex(*index.shape):
-        members = sorted(set(entry))
-        fill = [i for i in range(inputs) if i not in members][: dimension - len(members)]
-        subset = tuple(sorted(members + fill))
-        local = 0
-        for i in entry:
-            local = local * dimension + subset.index(i)
-        index[entry] = place[subset] * dimension**rank + local
-    return index
+    Places are flat: in the array with one axis of length `inputs` per label, and among the (subset, assignment)
+    results.
+    """
+    place = {subset: i for i, subset in enumerate(itertools.combinations(range(inputs), dimension))}
+    entries, sources = [], []
+    for flat, entry in enumerate(np.ndindex(*(inputs,) * rank)):
+        subset = tuple(range(inputs)) if joint else tuple(sorted(set(entry)))
+        if len(subset) == dimension:
+            assignment = 0
+            for i in entry:
+                assignment = assignment * dimension + subset.index(i)
+            entries.append(flat)
+            sources.append(place[subset] * dimension**rank + assignment)
+    return np.array(entries), np.array(sources)

@@ -22,8 +22,12 @@ TRAPEZOID_POINTS = {
     1: (96, 144, 256, 512, 1024, 2048, 4096),
     2: (48, 72, 108, 160, 240, 360),
     3: (32, 48, 72, 108),
-    4: (20, 30, 45),
+    4: (24, 36, 54, 72),
 }
+
+#: Radius of the ball at level 0 and its growth per level: the Gaussian outside is below 1e-10 or so.
+RADIUS = {1: 7.5, 2: 7.5, 3: 7.25, 4: 7.0}
+GROWTH = {1: 0.75, 2: 0.75, 3: 0.5, 4: 0.25}
 
 
 def trapezoid(dimension: int, level: int) -> Rule:
@@ -33,7 +37,7 @@ def trapezoid(dimension: int, level: int) -> Rule:
     with the level, so that integrands which outgrow it show up in the difference between levels.
     """
     points = TRAPEZOID_POINTS[dimension][level]
-    radius = 7.5 + 0.75 * level
+    radius = RADIUS[dimension] + GROWTH[dimension] * level
     step = 2 * radius / points
     # Half-step offsets keep the nodes of different levels apart and treat both signs alike.
     line = (np.arange(points) + 0.5) * step - radius

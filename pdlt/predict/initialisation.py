@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -70,8 +71,7 @@ def predict(
         raise PdltError(f"Argument `kinks` must be one of {', '.join(KINKS)}, but got {kinks!r}.")
     if not (isinstance(rtol, int | float) and 0 < rtol < 1):
         raise PdltError(f"Argument `rtol` must be a number between 0 and 1, but got {rtol!r}.")
-    names = None if observables is None else tuple(observables) if not isinstance(observables, str) else (observables,)
-    theory = _theory(names, order)
+    theory = _theory(observables, order)
     # Equal inputs are one input: the kernel of the distinct ones is what expectations are taken under.
     distinct, inverse = np.unique(inputs, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -124,7 +124,8 @@ def _compiled(program: Program, backend: Any) -> Any:
 
 def _first_layer(program: Program, net: MLP, x: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return the tensors at layer 1, where the covariance does not fluctuate: only K and Theta are not zero."""
-    gram = x @ x.T / x.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):  # reported with the layer, like every overflow
+        gram = x @ x.T / x.shape[1]
     start = {"K": net.C_b[0] + net.C_W[0] * gram, "Theta": net.lambda_b[0] + net.lambda_W[0] * gram}
     tensors = []
     for update in program.updates:
@@ -143,6 +144,7 @@ def _layers(net: MLP, n_0: int) -> dict[str, np.ndarray]:
 def _run(program: Program, net: MLP, x: np.ndarray, rtol: float, method: str, pointwise: bool) -> tuple:
     from pdlt.numerics.backends import choose, refine
 
+    _check_memory(program, net, len(x))
     backend = choose(net.activation, len(x), program.averages, method, pointwise)
 
     def at(level: int) -> list[np.ndarray]:
@@ -152,21 +154,45 @@ def _run(program: Program, net: MLP, x: np.ndarray, rtol: float, method: str, po
     return values, errors, backend
 
 
-@lru_cache(maxsize=64)
-def _theory(names: tuple[str | Observable, ...] | None, order: int) -> Theory:
+def _theory(observables: Any, order: Any) -> Theory:
+    """Return the derived theory, remembered; what cannot be remembered is what `derive` rejects."""
+    names = (
+        tuple(observables) if isinstance(observables, Sequence) and not isinstance(observables, str) else observables
+    )
+    try:
+        return _derived(names, order)
+    except TypeError:
+        return derive(observables, order=order)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _derived(names: Any, order: int) -> Theory:
     return derive(names, order=order)
 
 
+def _check_memory(program: Program, net: MLP, inputs: int) -> None:
+    """Refuse what does not fit, before anything is allocated: a tensor with r indices has inputs^r entries."""
+    per_layer = sum(inputs**update.rank for update in program.updates)
+    expectations = sum(inputs ** len(average) for average in program.averages)
+    # Results and their two levels per layer, the layer being computed, and its intermediate products.
+    needed = 8 * (expectations + (2 * net.depth + 8) * per_layer)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > 0.8 * available:
+        raise PdltError(
+            f"Argument `x`: these observables for {inputs} different inputs at depth {net.depth} need about "
+            f"{needed / 2**30:.0f} GiB, but this machine has {available / 2**30:.0f} GiB. Ask for fewer inputs, or for "
+            "observables with fewer indices (K and Theta at order 0 need two)."
+        )
+
+
 def _check_finite(program: Program, values: list[np.ndarray], net: MLP, kinks: str) -> None:
-    bad: dict[str, int] = {}
-    for update, array in zip(program.updates, values, strict=True):
-        finite = np.isfinite(array).reshape(len(array), -1).all(1)
-        if not finite.all():
-            bad[update.key] = int(np.argmin(finite)) + 1
+    bad = _first_layers(program, [~np.isfinite(array) for array in values])
     if not bad:
         return
     kernel = values[program.keys.index("K")]
     if "K" in bad or net.activation.slopes is None or _diverges(kernel):
+        # What a kink leaves undefined is nan from the start; what overflows is infinite first.
+        bad = _first_layers(program, [np.isinf(array) for array in values]) or bad
         key = min(bad, key=lambda k: bad[k])
         raise PdltError(
             f"The prediction overflows: {key} is not finite at layer {bad[key]} of {net.depth}. The kernel grows with "
@@ -179,6 +205,12 @@ def _check_finite(program: Program, values: list[np.ndarray], net: MLP, kinks: s
         AccuracyWarning,
         stacklevel=3,
     )
+
+
+def _first_layers(program: Program, marks: list[np.ndarray]) -> dict[str, int]:
+    """Return the first layer with a marked entry for every tensor that has one."""
+    layers = {key: mark.reshape(len(mark), -1).any(1) for key, mark in zip(program.keys, marks, strict=True)}
+    return {key: int(np.argmax(layer)) + 1 for key, layer in layers.items() if layer.any()}
 
 
 def _diverges(kernel: np.ndarray) -> bool:

@@ -64,7 +64,7 @@ def test_values_and_errors(name: str) -> None:
             assert np.abs(value - exact).max() <= 2 * error.max() + ROUNDING * size, (variance, rho)
 
 
-HARD = [("tanh", 25.0, 0.9), ("tanh", 4.0, 1 - 1e-9), ("silu", 25.0, -0.9), ("softplus", 25.0, 0.99)]
+HARD = [("tanh", 25.0, 0.9), ("softplus", 9.0, 0.99)]
 
 
 @pytest.mark.parametrize(("name", "variance", "rho"), HARD)
