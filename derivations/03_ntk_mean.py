@@ -218,7 +218,8 @@ def theta_closed_form(chi=1):
 
 @claim(
     id="Theta.scale-invariant",
-    statement=r"On one input at criticality a homogeneous activation has $\Theta^{(\ell)}=\kappa\ell$, $\Theta^{\{1\}}=0$",
+    statement=r"On one input at criticality a homogeneous activation has "
+    r"$\Theta^{(\ell)}=\kappa\ell$, $\Theta^{\{1\}}=0$",
     level="symbolic",
     uses=["Theta_1.recursion", "K_1.scale-invariant"],
     published="arXiv:2508.11522 theorem 5.2",
@@ -274,7 +275,7 @@ def theta1_doubled():
 @cache
 def ntk_of_networks():
     series = pdlt.predict(SWISH, INPUT, observables=["Theta"], order=2)
-    run = pdlt.simulate(SWISH, INPUT, ["Theta"], 20_000, "network", SEED, layers=[4], progress=False)
+    run = pdlt.simulate(SWISH, INPUT, ["Theta"], 26_000, "network", SEED, layers=[4], progress=False)
     last = series.isel(layer=-1)
     value = pdlt.total(series)["Theta"].isel(layer=-1).values
     return value, run["Theta"].values, run["Theta_stderr"].values, value - last["Theta"].values

@@ -234,8 +234,8 @@ def numbers(table):
 
 @claim(
     id="ABDF.exact-moments",
-    statement="For a quadratic activation, two inputs and unequal widths, all components of $A$, $B$, $D$, $F$ at layer "
-    "3 are the leading coefficients of the finite network's exact joint cumulants",
+    statement="For a quadratic activation, two inputs and unequal widths, all components of $A$, $B$, $D$, $F$ at "
+    "layer 3 are the leading coefficients of the finite network's exact joint cumulants",
     level="precision",
     uses=["A.recursion", "B.recursion", "D.recursion", "F.recursion"],
 )
@@ -266,7 +266,8 @@ def next_order_both_ways():
 
 @claim(
     id="ABDF.next-order",
-    statement=r"On one input also $A^{\{1\}}$, $B^{\{1\}}$, $D^{\{1\}}$, $F^{\{1\}}$ agree with the exact joint cumulants",
+    statement=r"On one input also $A^{\{1\}}$, $B^{\{1\}}$, $D^{\{1\}}$, $F^{\{1\}}$ agree with the exact "
+    "joint cumulants",
     level="precision",
     uses=["ABDF.exact-moments"],
 )
@@ -325,8 +326,8 @@ def homogeneous_derived(p, depth):
 
 @claim(
     id="ABDF.homogeneous",
-    statement=r"For ReLU and linear networks of depth 4 on one input the first two coefficients of $V$, $D$, $F$, $A$, $B$ "
-    "are those of the recursion that is exact at every width",
+    statement=r"For ReLU and linear networks of depth 4 on one input the first two coefficients of $V$, $D$, $F$, $A$, "
+    "$B$ are those of the recursion that is exact at every width",
     level="precision",
     uses=["ABDF.exact-moments", "V.homogeneous"],
 )
@@ -405,8 +406,8 @@ def induction(**change):
 
 @claim(
     id="ABDF.scale-invariant",
-    statement=r"The closed forms of $V$, $F$, $B$, $D$, $A$ in $\ell$ solve the recursions of scale-invariant activations "
-    r"at criticality, for any slopes, $\lambda_b$ and $\lambda_W$",
+    statement=r"The closed forms of $V$, $F$, $B$, $D$, $A$ in $\ell$ solve the recursions of scale-invariant "
+    r"activations at criticality, for any slopes, $\lambda_b$ and $\lambda_W$",
     level="symbolic",
     uses=["V.scale-invariant", "Theta.scale-invariant", "A.recursion", "B.recursion", "D.recursion", "F.recursion"],
     published="derived here; PDLT chapters 5 and 9 have special cases",

@@ -114,7 +114,7 @@ def quadrature(kernel: Sequence[Sequence[Any]], digits: int, reach: float, step:
         if len(kernel) == 1:
             nodes: list[tuple] = [((factor[0, 0] * x,), w) for x, w in zip(line, weight, strict=True)]
         else:
-            tiny = mpmath.mpf(10) ** (-digits)
+            tiny = mpmath.mpf(10) ** (-digits - 10)
             nodes = [
                 ((factor[0, 0] * x, factor[1, 0] * x + factor[1, 1] * y), w * v)
                 for x, w in zip(line, weight, strict=True)

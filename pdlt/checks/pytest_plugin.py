@@ -1,8 +1,12 @@
 """pytest collects claims: every claim of a derivation file is a test, its negative controls included.
 
-A file counts as a derivation if it lies in one of the folders of the setting `pdlt_derivations` (default:
-"derivations", relative to pytest's root folder). `pytest derivations/` then runs them, with pytest's own selection
-(`-k V`) and reports. Nothing else changes; without such a folder the plugin does nothing.
+A file counts as a derivation if it lies in one of the folders of the setting `pdlt_derivations`, for instance
+
+    [tool.pytest.ini_options]
+    pdlt_derivations = ["derivations"]
+
+`pytest derivations/` then runs them, with pytest's own selection (`-k V`) and reports. Without the setting the plugin
+does nothing.
 """
 
 from collections.abc import Iterator
@@ -19,7 +23,7 @@ from pdlt.errors import PdltError
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the setting `pdlt_derivations`."""
-    parser.addini("pdlt_derivations", "folders of derivation files", type="paths", default=["derivations"])
+    parser.addini("pdlt_derivations", "folders of derivation files", type="paths", default=[])
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> "DerivationFile | None":
@@ -83,4 +87,4 @@ class ClaimFailed(PdltError):
 
 
 def _folders(config: pytest.Config) -> list[Path]:
-    return [(config.rootpath / folder).resolve() for folder in config.getini("pdlt_derivations")]
+    return [Path(folder).resolve() for folder in config.getini("pdlt_derivations")]

@@ -72,10 +72,11 @@ def check(claim: Claim, flaws: Iterable[str] = (), file: str = "") -> Result:
     controls = []
     for control in claim.controls:
         other, outcome = _judge(control.function, "the control")
-        refuted = outcome.status == "refuted" and other == kind
+        refuted = outcome.status == "refuted" and other == (kind or other)
         if not refuted:
-            outcome_word = f"is {other!r} evidence" if other and other != kind else f"is not refuted ({outcome.status})"
-            failures.append(f"control {control.planted!r} {outcome_word}: {outcome.message}")
+            foreign = other and kind and other != kind
+            what = f"is {other!r} evidence" if foreign else f"is not refuted ({outcome.status})"
+            failures.append(f"control {control.planted!r} {what}: {outcome.message}")
         controls.append(ControlResult(control.planted, refuted, outcome.message))
     return Result(
         id=claim.id,
@@ -134,4 +135,4 @@ def _with_bar(chosen: list, progress: bool | None) -> Iterable:
     from tqdm import tqdm
 
     disable = None if progress is None else not progress
-    return tqdm(chosen, unit=" claims", delay=0 if progress else 2, disable=disable)
+    return tqdm(chosen, desc="check", unit=" claims", delay=0 if progress else 2, disable=disable)

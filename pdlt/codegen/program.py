@@ -4,8 +4,12 @@ Two readers share a `Program`: `codegen.execute` runs it on any array namespace,
 """
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
+from itertools import product
+from math import prod
 
 from pdlt.equations import Equation, Term, Theory, bindings, frame, variable
 
@@ -81,7 +85,7 @@ def lower(theory: Theory, single: bool, kinked: bool) -> Program:
     for equation in theory.equations:
         collected: Counter = Counter()
         for term in equation.terms:
-            for key, weight in _lower_term(term, equation, single, kinked):
+            for key, weight in _lower_single(term, kinked) if single else _lower_term(term, equation, kinked):
                 collected[key] += weight
         products = []
         for (powers, factors, tensors), weight in collected.items():
@@ -94,15 +98,12 @@ def lower(theory: Theory, single: bool, kinked: bool) -> Program:
     return Program(single, tuple(averages), tuple(updates))
 
 
-def _lower_term(term: Term, equation: Equation, single: bool, kinked: bool):  # type: ignore[no-untyped-def]
+def _lower_term(term: Term, equation: Equation, kinked: bool):  # type: ignore[no-untyped-def]
     axis = {label: i for i, label in enumerate(equation.labels)}
     for positions, arguments in bindings(term):
         factors: list[tuple[Average, tuple[int, ...]]] = []
         for sigmas, derivatives in zip(term.expectations, positions, strict=True):
             acting = Counter(derivatives)
-            if single:
-                factors.append((_single_average(sigmas, acting, kinked), ()))
-                continue
             # Sorted by what does not depend on where the derivatives act, so that all parts of one sum over
             # inputs agree on which axis comes first.
             if kinked:
@@ -117,22 +118,41 @@ def _lower_term(term: Term, equation: Equation, single: bool, kinked: bool):  # 
         tensors = []
         for tensor, labels in zip(term.tensors, arguments, strict=True):
             canonical = frame(tensor.name).canonical(labels)
-            tensors.append((variable(tensor.name, tensor.order), () if single else tuple(axis[a] for a in canonical)))
-        if single and kinked and _repeats_single_derivative(positions, term):
-            continue
+            tensors.append((variable(tensor.name, tensor.order), tuple(axis[a] for a in canonical)))
         yield (term.powers, tuple(sorted(factors)), tuple(sorted(tensors))), term.coefficient
 
 
-def _single_average(sigmas, acting: Counter, kinked: bool) -> Average:  # type: ignore[no-untyped-def]
+def _lower_single(term: Term, kinked: bool) -> Iterator[tuple[tuple, Fraction]]:
+    """Yield the products of a term when all labels are one input: a derivative acts on an expectation as a whole.
+
+    The sums over inputs are not carried out one value at a time (there are up to 2^order of these for every
+    derivative): equal ways of distributing the derivatives over the factors are counted.
+    """
+    acting = [0] * len(term.expectations)
+    for tensor in term.tensors:
+        for arg in tensor.args:
+            if arg < 0:
+                acting[-1 - arg] += 1
+    tensors = tuple(sorted((variable(tensor.name, tensor.order), ()) for tensor in term.tensors))
+    options = [
+        _differentiated(tuple(sorted(k for _, k in sigmas)), p, kinked)
+        for sigmas, p in zip(term.expectations, acting, strict=True)
+    ]
+    for choice in product(*(option.items() for option in options)):
+        factors = tuple(sorted((average, ()) for average, _ in choice))
+        yield (term.powers, factors, tensors), term.coefficient * prod(times for _, times in choice)
+
+
+@lru_cache(maxsize=4096)
+def _differentiated(orders: tuple[int, ...], times: int, kinked: bool) -> Mapping[Average, int]:
+    """Return the average(s) that `times` derivatives of a product of sigma^(k) leave, and how often each occurs."""
     if kinked:
-        return ((sum(acting.values()), tuple(sorted(k for _, k in sigmas))),)
-    return ((0, tuple(sorted(k + acting[label] for label, k in sigmas))),)
-
-
-def _repeats_single_derivative(positions: list[list[int]], term: Term) -> bool:
-    """Return whether this is not the first of the equal ways to differentiate expectations of a single input."""
-    return any(
-        label != sigmas[0][0]
-        for derivatives, sigmas in zip(positions, term.expectations, strict=True)
-        for label in derivatives
-    )
+        return {((times, orders),): 1}
+    found = Counter({orders: 1})
+    for _ in range(times):
+        step: Counter[tuple[int, ...]] = Counter()
+        for ks, count in found.items():
+            for i, k in enumerate(ks):
+                step[tuple(sorted((*ks[:i], k + 1, *ks[i + 1 :])))] += count
+        found = step
+    return {((0, ks),): count for ks, count in found.items()}

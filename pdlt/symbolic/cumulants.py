@@ -12,10 +12,11 @@ of deltas is expanded in joint cumulants of the deltas (Leonov and Shiryaev). Th
 """
 
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from math import factorial
 
 from pdlt.observables import vanishes
@@ -44,7 +45,8 @@ def single_neuron_cumulant(components: tuple[tuple[Jet, Jet], ...]) -> Iterator[
         yield sign, tuple(product(tuple(layer_map(*c) for c in block)) for block in partition)
 
 
-def variations(monomial: Monomial, count: int) -> dict[Variation, Fraction]:
+@lru_cache(maxsize=1 << 16)
+def variations(monomial: Monomial, count: int) -> Mapping[Variation, Fraction]:
     """Return the `count`-th Taylor term of <monomial>_G in delta: 1/count! prod (1/2 delta_EF d_E d_F)."""
     found = {Variation(monomial, ()): Fraction(1)}
     for _ in range(count):
@@ -82,31 +84,33 @@ def wick(jets: tuple[Jet, ...]) -> Iterator[tuple[tuple[Jet, Jet], ...]]:
 
 def outer_cumulants(
     deltas: tuple[tuple[int, tuple[Jet, Jet]], ...], blocks: int, total: int
-) -> Iterator[tuple[tuple[tuple[tuple[Jet, Jet], ...], int], ...]]:
-    """Yield the terms of kappa(prod deltas in block 1, ..., prod deltas in block k) at one order in 1/n.
+) -> Mapping[tuple[tuple[tuple[tuple[Jet, Jet], ...], int], ...], int]:
+    """Return the terms of kappa(prod deltas in block 1, ..., prod deltas in block k) at one order in 1/n.
 
     Args:
         deltas: (block, slots) of each delta, summed plain slots given names by the caller.
         blocks: the number k of arguments of the outer cumulant.
         total: the power of 1/n wanted; a cumulant of c deltas with j corrections counts c - 1 + j.
 
-    Yields:
-        Tuples of (deltas of a cell, j): the product of these cumulants' coefficients is one term.
+    Returns:
+        Tuples of (deltas of a cell, j), the product of these cumulants' coefficients being one term, and how often
+        each occurs: deltas with equal slots are interchangeable, and there are many.
     """
+    found: Counter = Counter()
     for cells in _linking_partitions(tuple(block for block, _ in deltas), blocks, total):
-        contents = [tuple(deltas[i][1] for i in cell) for cell in cells]
+        contents = [tuple(sorted(deltas[i][1] for i in cell)) for cell in cells]
         if any(vanishes(slot_directions(cell)) for cell in contents):
             continue
-        least = [_least_order(cell) for cell in cells]
+        least = [_least_order(len(cell)) for cell in cells]
         for extra in _compositions(total - sum(least), len(cells)):
-            yield tuple(
-                (cell, low + more - (len(cell) - 1)) for cell, low, more in zip(contents, least, extra, strict=True)
-            )
+            orders = [low + more - (len(cell) - 1) for cell, low, more in zip(contents, least, extra, strict=True)]
+            found[tuple(sorted(zip(contents, orders, strict=True)))] += 1
+    return found
 
 
-def _least_order(cell: tuple) -> int:
-    """Return the power of 1/n at which a cumulant of these deltas begins; a lone one has no leading part."""
-    return max(1, len(cell) - 1)
+def _least_order(size: int) -> int:
+    """Return the power of 1/n at which a cumulant of `size` deltas begins; a lone one has no leading part."""
+    return max(1, size - 1)
 
 
 @cache
@@ -114,9 +118,28 @@ def _linking_partitions(owners: tuple[int, ...], blocks: int, total: int) -> tup
     """Return the set partitions of the deltas that link all blocks and begin at order `total` or lower."""
     return tuple(
         cells
-        for cells in set_partitions(tuple(range(len(owners))))
-        if sum(map(_least_order, cells)) <= total and _connected([{owners[i] for i in cell} for cell in cells], blocks)
+        for cells in _affordable_partitions(len(owners), total)
+        if _connected([{owners[i] for i in cell} for cell in cells], blocks)
     )
+
+
+@cache
+def _affordable_partitions(count: int, total: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Return the set partitions of range(count) into cells that begin at orders of 1/n with sum `total` or lower.
+
+    One more delta never lowers that sum, so partitions that exceed it are dropped while they grow.
+    """
+    if count == 0:
+        return ((),)
+    found: list[tuple[tuple[int, ...], ...]] = []
+    for cells in _affordable_partitions(count - 1, total):
+        spent = sum(_least_order(len(cell)) for cell in cells)
+        if spent < total:
+            found.append((*cells, (count - 1,)))
+        for i, cell in enumerate(cells):
+            if spent - _least_order(len(cell)) + _least_order(len(cell) + 1) <= total:
+                found.append((*cells[:i], (*cell, count - 1), *cells[i + 1 :]))
+    return tuple(found)
 
 
 def slot_directions(deltas: tuple[tuple[Jet, Jet], ...]) -> tuple[str, ...]:

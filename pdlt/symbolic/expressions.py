@@ -10,6 +10,7 @@ from itertools import count, product
 import sympy
 
 from pdlt.equations import PARAMETERS, Equation, Term, expand_terms, frame, variable
+from pdlt.errors import PdltError
 
 C_b, lambda_b, C_W, lambda_W, rho = PARAMETER_SYMBOLS = sympy.symbols(" ".join(PARAMETERS), positive=True)
 
@@ -117,6 +118,9 @@ def canonical(expression: sympy.Expr) -> sympy.Expr:
 
     Args:
         expression: a formula, for instance one typed from the literature. Tensors are `tensor_symbol(name, j, args)`.
+
+    Raises:
+        PdltError: if a tensor has the wrong number of indices.
     """
     summed = expression.replace(lambda e: isinstance(e, InputSum), _carry_out)
     applied = summed.replace(lambda e: isinstance(e, Expectation), _apply_derivatives)
@@ -138,21 +142,23 @@ def _labels(expectation: Expectation) -> set[sympy.Integer]:
 
 
 def _apply_derivatives(expectation: Expectation) -> sympy.Expr:
+    """Return an expectation with its derivatives carried out and everything linear pulled out of it."""
     f, *derivatives = expectation.args
     for label in derivatives:
-        factors = sympy.Mul.make_args(f)
+        factors = {sigma: sympy.Dummy() for sigma in f.atoms(Sigma) if sigma.args[1] == label}
+        names = {dummy: sigma for sigma, dummy in factors.items()}
+        plain = f.xreplace(factors)
         f = sympy.Add(
-            *(
-                sympy.Mul(*factors[:i], Sigma(factor.args[0] + 1, label), *factors[i + 1 :])
-                for i, factor in enumerate(factors)
-                if isinstance(factor, Sigma) and factor.args[1] == label
-            )
-        )
-    return sympy.Add(*(Expectation(term) for term in sympy.Add.make_args(f) if term))
+            *(sympy.diff(plain, dummy) * Sigma(sigma.args[0] + 1, label) for sigma, dummy in factors.items())
+        ).xreplace(names)
+    terms = (term.as_independent(Sigma, as_Add=False) for term in sympy.Add.make_args(sympy.expand(f)))
+    return sympy.Add(*(constant * (Expectation(rest) if rest != 1 else 1) for constant, rest in terms))
 
 
 def _ordered_indices(tensor: sympy.Indexed) -> sympy.Indexed:
     name, _, order = str(tensor.base).partition("_")
+    if len(tensor.indices) != len(frame(name).slots):
+        raise PdltError(f"{tensor} has {len(tensor.indices)} indices, but {name} takes {len(frame(name).slots)}.")
     args = frame(name).canonical(tuple(int(i) for i in tensor.indices))
     return tensor_symbol(name, int(order or 0), args)
 

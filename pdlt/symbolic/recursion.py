@@ -123,11 +123,14 @@ def _combine(terms: _Terms, weight: Fraction, choices: list, chosen: list, block
             deltas.append((block, (_bind(first, place[i]), _bind(second, place[i]))))
     cw = sum(v.monomial.powers[0] for _, v in chosen)
     lw = sum(v.monomial.powers[1] for _, v in chosen)
-    for cells in outer_cumulants(tuple(deltas), blocks, power):
+    contractions = list(_contractions([v for _, v in chosen]))
+    if not contractions:
+        return
+    for cells, multiplicity in outer_cumulants(tuple(deltas), blocks, power).items():
         corrections = tuple(_tensor(slot_directions(cell), _arguments(cell), order) for cell, order in cells)
-        for kernels in _contractions([v for _, v in chosen]):
+        for kernels in contractions:
             key = ((0, 0, cw, lw, power), tuple(expectations), tuple(sorted(corrections + kernels)))
-            terms[key] = terms.get(key, Fraction(0)) + weight
+            terms[key] = terms.get(key, Fraction(0)) + weight * multiplicity
 
 
 def _contractions(chosen: list[Variation]) -> Iterator[tuple[Tensor, ...]]:
