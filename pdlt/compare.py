@@ -1,5 +1,6 @@
 """The only place where a prediction meets a measurement."""
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from pdlt.errors import PdltError
 from pdlt.networks import MLP
 from pdlt.observables import observable
 from pdlt.predict import coefficients, predict, total
+from pdlt.predict.scales import natural_size
 
 if TYPE_CHECKING:
     import pandas
@@ -75,29 +77,26 @@ def compare(
 def neglected_order(prediction: "xarray.Dataset", name: str) -> "xarray.DataArray":
     """Return the estimated size of the first neglected order of an observable's series at the network's width.
 
-    The last known coefficient at the network's width, times what one more power of 1/n costs at that layer: the
-    largest of the relative variances V/(n K^2), A/(n Theta^2), B/(n Theta^2) that the prediction holds and of the
-    number of hidden layers over the width. An order of magnitude, not a bound.
+    Two estimates, the larger of which is returned. The last known coefficient times what one more power of 1/n costs at
+    that layer: the largest of the relative variances V/(n K^2), A/(n Theta^2), B/(n Theta^2), as far as they were
+    computed, and of the number of hidden layers over the width. And, since a coefficient can be small by accident or
+    symmetry, the observable's natural size (powers of K and Theta by dimension) times the typical relative size of order-1 tensors
+    to the power of the neglected order. Orders of magnitude, not bounds. Up to layer 2 nothing is neglected: the
+    kernel before it does not fluctuate.
     """
     import xarray
 
-    fan_in = xarray.DataArray(np.asarray(prediction.attrs["fan_in"], dtype=float), dims="layer")
+    fan_in = np.asarray(prediction.attrs["fan_in"], dtype=float)
     j, key = coefficients(prediction, name)[-1]
-    return abs(prediction[key]) * _expansion_parameter(prediction) / fan_in ** (j + 1)
-
-
-def _expansion_parameter(prediction: "xarray.Dataset") -> "xarray.DataArray":
-    """Return n times the relative size of one more power of 1/n, at each layer."""
-    import xarray
-
-    largest = np.asarray(prediction.layer.values - 1, dtype=float)
-    for tensor, mean in (("V", "K"), ("A", "Theta"), ("B", "Theta")):
-        if tensor in prediction and mean in prediction:
-            variance = np.einsum("laaaa->la", prediction[tensor].values)
-            scale = np.einsum("laa->la", prediction[mean].values) ** 2
-            ratio = np.divide(variance, scale, out=np.zeros_like(variance), where=scale > 0)
-            largest = np.maximum(largest, np.nan_to_num(ratio).max(axis=1))
-    return xarray.DataArray(largest, dims="layer")
+    values = np.abs(prediction[key].values)
+    ratios = {tensor: np.asarray(ratio) for tensor, ratio in prediction.attrs["couplings"].items()}
+    cost = np.max([ratios[t] for t in "VAB" if t in ratios] + [prediction.layer.values - 1.0], axis=0)
+    typical = np.median(list(ratios.values()), axis=0) if ratios else np.zeros(len(fan_in))
+    floor = natural_size(name, prediction.attrs["scales"]) * typical ** (observable(name).leading_order + j + 1)
+    column = (-1,) + (1,) * (values.ndim - 1)
+    size = np.maximum(values * cost.reshape(column), floor.reshape(column)) / (fan_in ** (j + 1)).reshape(column)
+    exact = (prediction.layer.values <= 2).reshape(column)
+    return xarray.DataArray(np.where(exact, 0.0, size), dims=prediction[key].dims, coords={"layer": prediction.layer})
 
 
 def disagreements(table: "pandas.DataFrame", z_max: float) -> "pandas.DataFrame":
@@ -192,14 +191,24 @@ def _score(difference: Any, error: Any) -> float:
 
 
 def _check_same(prediction: "xarray.Dataset", run: "xarray.Dataset") -> None:
-    for key, what in (("network", "networks"), ("inputs_sha256", "inputs")):
-        first, second = prediction.attrs.get(key), run.attrs.get(key)
-        if first is None or second is None:
+    for argument, dataset, kind, maker in (
+        ("prediction", prediction, "prediction", "pdlt.predict"),
+        ("run", run, "measurement", "pdlt.simulate"),
+    ):
+        got = dataset.attrs.get("kind")
+        if got != kind:
             raise PdltError(
-                f"Arguments `prediction` and `run` must come from pdlt.predict and pdlt.simulate ({key} is missing)."
+                f"Argument `{argument}` must come from {maker}, but it is a {got or 'dataset of unknown origin'}."
             )
-        if first != second:
-            raise PdltError(f"Arguments `prediction` and `run` belong to different {what}: {first} against {second}.")
+    if prediction.attrs["network"] != run.attrs["network"]:
+        ours, theirs = (json.loads(dataset.attrs["network"]) for dataset in (prediction, run))
+        differ = ", ".join(
+            f"{key} is {ours[key]} and {theirs.get(key)}" for key in ours if ours[key] != theirs.get(key)
+        )
+        raise PdltError(f"Arguments `prediction` and `run` belong to different networks: {differ}.")
+    if prediction.attrs["inputs_sha256"] != run.attrs["inputs_sha256"]:
+        shapes = " and ".join(str(tuple(dataset.attrs["inputs_shape"])) for dataset in (prediction, run))
+        raise PdltError(f"Arguments `prediction` and `run` belong to different inputs (of shapes {shapes}).")
 
 
 def _check_kinks(prediction: "xarray.Dataset", run: "xarray.Dataset", shared: list[str]) -> None:

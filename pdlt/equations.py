@@ -96,6 +96,14 @@ class Equation:
 
         return expanded(self)
 
+    def __str__(self) -> str:
+        from pdlt.export.plain import equation_to_text
+
+        return equation_to_text(self)
+
+    def __repr__(self) -> str:
+        return f"<Equation {self.key} [{self.spec}], {len(self.terms)} terms>"
+
     def to_latex(self) -> str:
         """Return the equation as LaTeX: one line ready for `align`, or one per group of terms."""
         from pdlt.export.latex import equation_to_latex
@@ -138,6 +146,12 @@ class Theory:
                 return by_key[key]
         raise KeyError(f"{key!r} is not in this theory.{suggest(key, by_key)} It holds {', '.join(by_key)}.")
 
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        return f"<Theory of {', '.join(self.requested)} at order {self.order}: {', '.join(self.keys())}>"
+
     def __iter__(self) -> Iterator[Equation]:
         return iter(self.equations)
 
@@ -171,8 +185,14 @@ class Theory:
 
         return to_latex(self)
 
+    def to_text(self) -> str:
+        """Return all equations as plain text, with a line on how to read them."""
+        from pdlt.export.plain import to_text
+
+        return to_text(self)
+
     def to_mathematica(self) -> str:
-        """Return all equations as a Mathematica association of rules."""
+        """Return all equations as a Mathematica list of rules."""
         from pdlt.export.mathematica import to_mathematica
 
         return to_mathematica(self)

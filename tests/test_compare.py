@@ -62,8 +62,27 @@ def test_neglected_order_shrinks_with_width_by_the_next_power():
         net = pdlt.MLP(3, width, "tanh", C_b=0.3, C_W=1.4)
         prediction = pdlt.predict(net, X, ["K", "V"])
         sizes[width] = [float(abs(neglected_order(prediction, name)[-1]).max()) for name in ("K", "V")]
+        assert float(abs(neglected_order(prediction, "V")[:2]).max()) == 0  # nothing fluctuates before layer 2
     assert sizes[32][0] / sizes[64][0] == pytest.approx(4)  # K is known to 1/n, the next is 1/n^2
     assert sizes[32][1] / sizes[64][1] == pytest.approx(2)  # V is known to leading order
+
+
+def test_a_coefficient_that_vanishes_has_a_neglected_order():
+    # P of ReLU is zero at order 1 (pointwise), not at order 2; the issue is seen whatever else was asked for.
+    net = pdlt.MLP(4, 64, "relu", C_W=2.0)
+    x = [[1.0, 0.5]]
+    for names in (["P"], ["K", "Theta", "P"]):
+        prediction = pdlt.predict(net, x, names, kinks="pointwise")
+        assert float(neglected_order(prediction, "P")[-1].max()) > 0.01
+        run = pdlt.simulate(net, x, names, samples=20_000, seed=1, progress=False)
+        assert len(disagreements(pdlt.compare(prediction, run), 4.5)) == 0
+
+
+def test_swapped_or_summed_datasets_are_refused(prediction, run):
+    with pytest.raises(pdlt.PdltError, match="`prediction` must come from pdlt.predict, but it is a measurement"):
+        pdlt.compare(run, prediction)
+    with pytest.raises(pdlt.PdltError, match="it is a total"):
+        pdlt.compare(pdlt.total(prediction), run)
 
 
 def test_json_round_trip_compares_the_same(prediction, run):

@@ -163,11 +163,35 @@ def _read_array(path: Path) -> Any:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         if path.suffix == ".csv":
-            rows = [row for row in csv.reader(io.StringIO(path.read_text())) if row]
-            return [[float(cell) for cell in row] for row in rows]
+            return _csv_rows(path.read_text())
     except (OSError, ValueError, EOFError, csv.Error) as error:
         raise PdltError(f"Option --inputs: {path} could not be read ({error}).") from None
     raise PdltError(f"Option --inputs must be a .npy or .csv file, but got {str(path)!r}.")
+
+
+def _csv_rows(text: str) -> list[list[float]]:
+    """Return the numbers of a CSV file: one input per line, commas, no header."""
+    rows: list[list[float]] = []
+    for number, cells in enumerate(csv.reader(io.StringIO(text)), start=1):
+        if not cells:
+            continue
+        try:
+            rows.append([float(cell) for cell in cells])
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}; accepted are lines of numbers with commas, no header") from None
+        if len(cells) != len(rows[0]):
+            raise ValueError(f"line {number} has {len(cells)} numbers, the first one has {len(rows[0])}")
+    return rows
+
+
+def check_suffix(output: Path | None, accepted: tuple[str, ...]) -> None:
+    """Refuse an output file of an unknown kind before anything is computed.
+
+    Raises:
+        PdltError: if the suffix is not one of those accepted.
+    """
+    if output is not None and output.suffix not in accepted:
+        raise PdltError(f"Option --output must end in {' or '.join(accepted)}, but got {str(output)!r}.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -201,10 +225,7 @@ def emit_dataset(dataset: Any, table: str, as_json: bool, output: Path | None) -
     from pdlt.export import dataset as formats
 
     if output is not None:
-        writers = {".json": formats.to_json, ".csv": formats.to_csv}
-        if output.suffix not in writers:
-            raise PdltError(f"Option --output must end in {' or '.join(writers)}, but got {str(output)!r}.")
-        write_text(output, writers[output.suffix](dataset))
+        write_text(output, formats.to_json(dataset) if output.suffix == ".json" else formats.to_csv(dataset))
         click.echo(f"Wrote {output}.", err=True)
     if as_json:
         click.echo(formats.to_json(dataset))

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pdlt.cli._options import (
     build_network,
+    check_suffix,
     network_options,
     observables_option,
     output_options,
@@ -35,6 +37,7 @@ Exit code 1 if a measurement is further from theory than --z-max standard errors
 @click.option("--samples", type=int, default=10_000, show_default=True, help="Networks to draw.")
 @click.option("--sampler", default="jets", show_default=True, help="jets or network.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
 @click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
 @click.option("--all-layers", is_flag=True, help="Compare every layer, not only the last.")
 @click.option("--prediction", type=click.Path(path_type=Path), help="Read the prediction (JSON) instead.")
@@ -47,6 +50,7 @@ def command(
     samples: int,
     sampler: str,
     seed: int,
+    store: Path | None,
     z_max: float,
     all_layers: bool,
     prediction: Path | None,
@@ -57,11 +61,13 @@ def command(
 ) -> None:
     """Put theory beside measurement for one network, with z-scores and the size of the neglected order."""
     from pdlt.compare import compare, disagreements
-    from pdlt.report.tables import comparison_table
+    from pdlt.report.tables import comparison_table, network_title, run_title
 
+    check_suffix(output, (".json", ".csv"))
     if (prediction is None) != (run_file is None):
         raise PdltError("Give both --prediction and --run, or neither.")
     if prediction is not None and run_file is not None:
+        _refuse_network_options()
         theory, measured = _read(prediction), _read(run_file)
     else:
         net, x = build_network(options), read_inputs(options)
@@ -70,20 +76,38 @@ def command(
 
         names = parse_observables(observables)
         theory = predict(net, x, names, order=order, kinks=kinks)
-        measured = simulate(net, x, names, samples=samples, sampler=sampler, seed=seed)
+        measured = simulate(net, x, names, samples=samples, sampler=sampler, seed=seed, store=store)
     layers = None if all_layers else [int(measured.layer.values[-1])]
     table = compare(theory, measured, layers=layers)
     bad = disagreements(table, z_max)
     document = table.to_json(orient="records", indent=1)
     if output is not None:
-        writers = {".json": lambda: document, ".csv": lambda: table.to_csv(index=False)}
-        if output.suffix not in writers:
-            raise PdltError(f"Option --output must end in {' or '.join(writers)}, but got {str(output)!r}.")
-        write_text(output, writers[output.suffix]())
-    click.echo(document if as_json else comparison_table(table))
+        write_text(output, document if output.suffix == ".json" else table.to_csv(index=False))
+    if as_json:
+        click.echo(document)
+    else:
+        click.echo(f"{network_title(theory)}\n{run_title(measured)}\n\n{comparison_table(table)}")
     if len(bad):
-        click.echo(f"{len(bad)} of {len(table)} entries disagree by more than {z_max:g} standard errors.", err=True)
+        worst = ", ".join(f"{row.observable}{list(row.entry)} at layer {row.layer}" for row in bad.head(5).itertuples())
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        click.echo(
+            f"{len(bad)} of {len(table)} entries differ by more than {z_max:g} standard errors plus the truncation: "
+            f"{worst}{more}.",
+            err=True,
+        )
         sys.exit(1)
+
+
+def _refuse_network_options() -> None:
+    """Refuse options that describe a network when both sides come from files, instead of ignoring them."""
+    ctx = click.get_current_context()
+    own = {"prediction", "run_file", "z_max", "all_layers", "as_json", "output"}
+    given = [p for p in ctx.params if ctx.get_parameter_source(p) == ParameterSource.COMMANDLINE and p not in own]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise PdltError(
+            f"With --prediction and --run nothing is computed, so {names} would have no effect; leave it out."
+        )
 
 
 def _read(path: Path) -> Any:

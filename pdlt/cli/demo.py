@@ -100,9 +100,10 @@ def _network(depth: int, width: int) -> "MLP":
 def _slopes(sweep: "pandas.DataFrame") -> str:
     """Return one line per observable on how fast the residual falls."""
     widths = ", ".join(map(str, SWEEP))
-    lines = [f"what the truncated series leaves out falls with width as (depth {DEPTH}, widths {widths}):"]
+    lines = [f"what the truncated series leaves out falls with the width n as (depth {DEPTH}, widths {widths}):"]
     for (name, order), (slope, error, expected) in sweep.attrs["slopes"].items():
-        lines.append(f"  {name} after order {order}: n^-({slope:.2f} ± {error:.2f})   next order alone: n^-{expected}")
+        power = f"n^-({slope:.2f} ± {error:.2f})" if error < 0.6 else "not resolved by these samples"
+        lines.append(f"  {name} after order {order}: {power}   for n -> infinity: n^-{expected}")
     return "\n".join(lines)
 
 

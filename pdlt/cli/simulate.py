@@ -7,6 +7,7 @@ import click
 
 from pdlt.cli._options import (
     build_network,
+    check_suffix,
     emit_dataset,
     network_options,
     observables_option,
@@ -41,6 +42,7 @@ def command(
     **options: Any,
 ) -> None:
     """Measure observables on an ensemble of finite networks, all orders in 1/n included."""
+    check_suffix(output, (".json", ".csv"))
     net, x = build_network(options), read_inputs(options)
     from pdlt.ensemble import simulate
     from pdlt.report.tables import run_table

@@ -83,10 +83,10 @@ def lower(theory: Theory, single: bool, kinked: bool) -> Program:
     place = {equation.key: i for i, equation in enumerate(theory.equations)}
     updates = []
     for equation in theory.equations:
-        collected: Counter = Counter()
+        collected: dict[tuple, Fraction] = {}
         for term in equation.terms:
             for key, weight in _lower_single(term, kinked) if single else _lower_term(term, equation, kinked):
-                collected[key] += weight
+                collected[key] = collected.get(key, Fraction(0)) + weight
         products = []
         for (powers, factors, tensors), weight in collected.items():
             if not weight:

@@ -16,8 +16,9 @@ from pdlt.codegen.program import Program, lower
 from pdlt.equations import Theory, variable
 from pdlt.errors import PdltError
 from pdlt.networks import MLP, check_inputs
-from pdlt.observables import Observable, identify, observable
+from pdlt.observables import NAMED, Observable, identify, observable
 from pdlt.pipeline import derive
+from pdlt.predict.scales import couplings, largest
 
 if TYPE_CHECKING:
     import xarray
@@ -248,7 +249,8 @@ def _dataset(
             if relative > rtol:
                 missed[variable(name, j)] = relative
             dims = ("layer", *(f"alpha_{i + 1}" for i in range(len(item.slots))))
-            attrs = {"latex": item.latex, "reference": item.reference, "relative_error": relative, "order": j}
+            latex = item.latex + (rf"^{{\{{{j}\}}}}" if j and item.latex else "")
+            attrs = {"latex": latex, "reference": item.reference, "relative_error": relative, "order": j}
             variables[variable(name, j)] = xarray.Variable(dims, array, attrs)
     if missed:
         worst = ", ".join(f"{key} {value:.1e}" for key, value in missed.items())
@@ -263,6 +265,7 @@ def _dataset(
         "order": theory.order,
         "network": json.dumps(net.describe()),
         "fan_in": [net.fan_in(layer, x.shape[1]) for layer in range(1, net.depth + 1)],
+        **_sizes(program, values),
         "inputs_sha256": hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(),
         "inputs_shape": list(x.shape),
         "method": backend.name,
@@ -272,6 +275,16 @@ def _dataset(
         "pdlt": __version__,
     }
     return xarray.Dataset(variables, coords={"layer": np.arange(1, net.depth + 1)}, attrs=attrs)
+
+
+def _sizes(program: Program, values: list[np.ndarray]) -> dict[str, Any]:
+    """Return the scales of K and Theta and the relative sizes of order-1 tensors, whether asked for or not."""
+    computed = dict(zip(program.keys, values, strict=True))
+    scales: dict[str, list[float]] = {
+        key: largest(computed[key]).tolist() for key in ("K", "Theta") if key in computed
+    }
+    leading = {key: computed[key] for key, item in NAMED.items() if item.leading_order == 1 and key in computed}
+    return {"scales": scales, "couplings": couplings(leading, scales)}
 
 
 def _arrange(
@@ -301,7 +314,8 @@ def total(prediction: "xarray.Dataset", width: int | None = None) -> "xarray.Dat
         width: n for every layer; None for the network's own n_{layer-1}.
 
     Returns:
-        One variable per observable: K + K_1/n + ..., V + V_1/n + ... (the cumulant times n^(m-1), as stored).
+        One variable per observable: K + K_1/n + ..., V + V_1/n + ... (the cumulant times n^(m-1), as stored). The
+        attribute `width` holds the n of each layer. (`pdlt.compare` sums by itself and takes predictions.)
 
     Raises:
         PdltError: if `width` is not a positive integer.
@@ -317,7 +331,8 @@ def total(prediction: "xarray.Dataset", width: int | None = None) -> "xarray.Dat
         if array.attrs["order"] == 0:
             terms = [prediction[k] / n**j for j, k in coefficients(prediction, str(key))]
             summed[key] = sum(terms[1:], terms[0]).assign_attrs(array.attrs)
-    return xarray.Dataset(summed, attrs=prediction.attrs)
+    attrs = {**prediction.attrs, "kind": "total", "width": [float(v) for v in n.values]}
+    return xarray.Dataset(summed, attrs=attrs)
 
 
 def coefficients(prediction: "xarray.Dataset", name: str) -> list[tuple[int, str]]:

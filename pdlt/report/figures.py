@@ -1,5 +1,6 @@
 """Figures: corrections against depth and width, and how fast truncation errors fall. Needs matplotlib."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,9 @@ def corrections_against_depth(prediction: "xarray.Dataset", run: "xarray.Dataset
         axes.errorbar(layers, value, 2 * error, fmt="o", markersize=4, capsize=2, color=line.get_color())
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.set(xlabel="layer", ylabel="relative size of the 1/n effect")
-    axes.set_title("Order 1/n against depth: lines derived, points measured (±2 stderr)", fontsize=10)
+    net = json.loads(prediction.attrs["network"])
+    title = f"{net['activation']}, width {net['width'][0]}, one input: lines order 1/n, points measured (±2 stderr)"
+    axes.set_title(title, fontsize=10)
     axes.legend(ncols=2, fontsize=8)
     _save(figure, path)
 
@@ -65,7 +68,7 @@ def corrections_against_width(sweep: "pandas.DataFrame", leading: dict[str, floa
             inverse = 1 / rows.width.to_numpy(float)
             axes.plot([0, *inverse], [leading[name], *rows.prediction], label=f"derived, order {order}")
         axes.errorbar(inverse, rows.measured, 2 * rows.stderr, fmt="ko", markersize=4, capsize=2, label="networks")
-        axes.set(title=f"${_letter(name)}$", xlabel="1/n")
+        axes.set(title=f"${_letter(name)}$ of the first input", xlabel="1/n", ylabel="n × cumulant")
         axes.legend(fontsize=7)
     _save(figure, path)
 
@@ -79,6 +82,7 @@ def residual_slopes(sweep: "pandas.DataFrame", path: Path) -> None:
     """
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(6.5, 5), layout="constrained")
+    colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(sweep.observable))}
     for (name, order), rows in sweep.groupby(["observable", "order"], sort=False):
         rows = rows.sort_values("width")
         slope, error, expected = sweep.attrs["slopes"][name, order]
@@ -87,11 +91,17 @@ def residual_slopes(sweep: "pandas.DataFrame", path: Path) -> None:
         n, residual = rows.width.to_numpy(float), np.abs(rows.residual.to_numpy(float))
         power = rf"$n^{{-{slope:.2f} \pm {error:.2f}}}$, expected $n^{{-{expected}}}$"
         label = f"${_letter(name)}$ after order {order}: {power}"
-        marks = axes.errorbar(n, residual, 2 * rows.stderr, fmt="o", markersize=4, capsize=2, label=label)
+        style = {"color": colours[name], "marker": "os^D"[int(order) % 4], "markersize": 5, "capsize": 2}
+        axes.errorbar(n, residual, 2 * rows.stderr, linestyle="none", label=label, **style)
         anchor = int(np.argmin(rows.stderr.to_numpy() / residual))
         guide = residual[anchor] * (n / n[anchor]) ** -float(expected)
-        axes.plot(n, guide, "--", color=marks[0].get_color(), linewidth=1)
+        axes.plot(n, guide, "--", color=colours[name], linewidth=1)
+    widths = sorted(set(sweep.width))
     axes.set(xscale="log", yscale="log", xlabel="width n", ylabel="|measured - truncated series|")
+    axes.set_xticks(widths, [str(w) for w in widths])
+    axes.minorticks_off()
+    visible = np.abs(sweep.residual[np.abs(sweep.residual) > sweep.stderr])
+    axes.set_ylim(bottom=0.3 * visible.min())
     axes.set_title("What the truncated series leaves out (dashed: the next power of 1/n)", fontsize=10)
     axes.legend(fontsize=7)
     _save(figure, path)

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     import xarray
 
 
+NOTE = """\
+entry: indices of the inputs, from 0, in the order of the tensor's axes
+truncation: estimated size of the first order in 1/n that is left out
+z: difference over stderr; z_total: over stderr and truncation added in quadrature"""
+
+
 def series(values: list[float]) -> str:
     """Return a truncated series in 1/n as text, e.g. "2.848349 - 0.009745/n + O(1/n^2)"."""
+    if np.isnan(values).any():
+        return "undefined (see kinks)"
     parts = [f"{values[0]:.6g}"]
     for j, value in enumerate(values[1:], start=1):
         power = f"/n^{j}" if j > 1 else "/n"
@@ -52,8 +60,7 @@ def run_table(run: "xarray.Dataset", layer: int | None = None) -> str:
         values, errors = (run[key].sel(layer=layer).values for key in (name, f"{name}_stderr"))
         for entry in _independent(str(name), values.shape):
             rows.append([_label(str(name), entry), measured(float(values[entry]), float(errors[entry]))])
-    samples, sampler = run.attrs["samples"], run.attrs["sampler"]
-    head = f"{network_title(run)}\nlayer {layer}, {samples} networks, sampler {sampler!r}, seed {run.attrs['seed']}"
+    head = f"{network_title(run)}\nlayer {layer}, {run_title(run)}"
     return "\n".join([head, "", align(["entry", "measured"], rows, "<<")])
 
 
@@ -63,15 +70,15 @@ def comparison_table(table: "pandas.DataFrame") -> str:
         [
             _label(row.observable, row.entry),
             str(row.layer),
-            f"{row.prediction:.5g} ± {row.neglected:.1g}",
+            measured(row.prediction, row.neglected),
             measured(row.measured, row.stderr),
             f"{row.z:+.2f}",
             f"{row.z_total:+.2f}",
         ]
         for row in table.itertuples()
     ]
-    head = ["entry", "layer", "theory ± truncation", "measured ± stderr", "z", "z with truncation"]
-    return align(head, rows, "<>>>>>")
+    head = ["entry", "layer", "theory ± truncation", "measured ± stderr", "z", "z_total"]
+    return align(head, rows, "<>>>>>") + "\n" + NOTE
 
 
 def demo_table(tables: "dict[str, pandas.DataFrame]", entries: int | None = None) -> str:
@@ -87,16 +94,15 @@ def demo_table(tables: "dict[str, pandas.DataFrame]", entries: int | None = None
         positions = np.flatnonzero(first.observable == name)
         for position in _spread(positions, entries):
             row = first.iloc[position]
-            cells = [_label(name, row.entry), f"{row.prediction:.4g} ± {row.neglected:.1g}"]
+            cells = [_label(name, row.entry), measured(row.prediction, row.neglected)]
             for table in tables.values():
                 other = table.iloc[position]
-                cells += [measured(other.measured, other.stderr), f"{other.z_total:+.1f}"]
+                cells += [measured(other.measured, other.stderr), f"{other.z:+.1f}", f"{other.z_total:+.1f}"]
             rows.append(cells)
     head = ["entry", "theory ± truncation"]
     for name in tables:
-        head += [f"{name} ± stderr", "z"]
-    note = "z: difference over standard error and truncation, added in quadrature"
-    return align(head, rows, "<" + ">" * (len(head) - 1)) + "\n" + note
+        head += [f"{name} ± stderr", "z", "z_total"]
+    return align(head, rows, "<" + ">" * (len(head) - 1)) + "\n" + NOTE
 
 
 def _spread(positions: np.ndarray, count: int | None) -> np.ndarray:
@@ -110,8 +116,13 @@ def measured(value: float, error: float) -> str:
     """Return a measurement with its error to two digits, e.g. "0.1984 ± 0.0018"."""
     if not np.isfinite(error) or error <= 0:
         return f"{value:.6g}"
-    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    digits = max(0, 1 - int(np.floor(np.log10(error)))) if error < 100 else 0
     return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < 9 else f"{value:.3e} ± {error:.1e}"
+
+
+def run_title(run: "xarray.Dataset") -> str:
+    """Return one line that says how a measurement was made."""
+    return f"{run.attrs['samples']} networks, sampler {run.attrs['sampler']!r}, seed {run.attrs['seed']}"
 
 
 def network_title(dataset: "xarray.Dataset") -> str:
@@ -141,4 +152,4 @@ def _independent(name: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _label(name: str, entry: Any) -> str:
-    return f"{name}[{','.join(str(i + 1) for i in entry)}]"
+    return f"{name}[{','.join(map(str, entry))}]"

@@ -47,5 +47,7 @@ def test_readme_shows_what_the_example_prints():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code, printed = re.search(r"```python\n(.*?)```\n+```text\n(.*?)```", text, re.DOTALL).groups()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    shown = [line.split()[:-5] for line in printed.splitlines()[1:]]
-    assert shown and shown == [line.split()[:-5] for line in done.stdout.splitlines()[1:]]
+    # Theory to all digits; the last five columns are measured or estimated.
+    shown = [line.split()[:-5] for line in printed.splitlines()]
+    ours = [line.split()[:-5] for line in done.stdout.splitlines() if "(" in line or "observable" in line]
+    assert len(shown) > 4 and shown == ours[-len(shown) :]

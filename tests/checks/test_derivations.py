@@ -59,4 +59,4 @@ def test_a_derivation_begins_with_prose(path: Path) -> None:
     assert lines[0] == "# %% [markdown]"
     assert lines[1].startswith("# # ")
     prose = [line for line in lines if line.startswith("# ") and not line.startswith("# %%")]
-    assert sum(map(len, prose)) > 1500
+    assert sum(map(len, prose)) > 1000

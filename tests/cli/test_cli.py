@@ -71,7 +71,7 @@ def test_predict_json_follows_the_schema(run):
 def test_predict_table_prints_a_series(run):
     code, out, _ = run("predict", *NETWORK, *X, "--observables", "K,V")
     assert code == 0
-    assert "K[1,1]" in out and "/n + O(1/n^2)" in out
+    assert "K[0,0]" in out and "/n + O(1/n^2)" in out
     assert "numerical error" in out
 
 
@@ -89,7 +89,7 @@ def test_output_files_and_compare_from_files(run, tmp_path):
     assert run("simulate", *NETWORK, *X, *arguments)[0] == 0
     code, out, _ = run("compare", "--prediction", prediction, "--run", measured)
     assert code == 0
-    assert "K[1,1]" in out and "z" in out
+    assert "K[0,0]" in out and "z" in out
 
 
 def test_compare_fails_with_code_1_on_a_planted_error(run, tmp_path):
@@ -101,7 +101,7 @@ def test_compare_fails_with_code_1_on_a_planted_error(run, tmp_path):
     prediction.write_text(json.dumps(document))
     code, _, err = run("compare", "--prediction", prediction, "--run", measured)
     assert code == 1
-    assert "disagree" in err
+    assert "Theta[0, 0]" in err
 
 
 def test_csv_output(run, tmp_path):
