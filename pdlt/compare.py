@@ -80,9 +80,9 @@ def neglected_order(prediction: "xarray.Dataset", name: str) -> "xarray.DataArra
     Two estimates, the larger of which is returned. The last known coefficient times what one more power of 1/n costs at
     that layer: the largest of the relative variances V/(n K^2), A/(n Theta^2), B/(n Theta^2), as far as they were
     computed, and of the number of hidden layers over the width. And, since a coefficient can be small by accident or
-    symmetry, the observable's natural size (powers of K and Theta by dimension) times the typical relative size of order-1 tensors
-    to the power of the neglected order. Orders of magnitude, not bounds. Up to layer 2 nothing is neglected: the
-    kernel before it does not fluctuate.
+    symmetry, the observable's natural size (powers of K and Theta by dimension) times the typical relative size of
+    order-1 tensors to the power of the neglected order. Orders of magnitude, not bounds. Up to layer 2 nothing is
+    neglected: the kernel before it does not fluctuate.
     """
     import xarray
 
