@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdlt._progress import progress
 from pdlt._version import __version__
 from pdlt.codegen.execute import step
 from pdlt.codegen.program import Program, lower
@@ -148,10 +149,14 @@ def _run(program: Program, net: MLP, x: np.ndarray, rtol: float, method: str, po
     _check_memory(program, net, len(x))
     backend = choose(net.activation, len(x), program.averages, method, pointwise)
 
-    def at(level: int) -> list[np.ndarray]:
-        return evaluate_program(program, net, x, backend, level)
+    with progress("integrating") as tick:
 
-    values, errors = refine(at, backend, rtol, layered=True)
+        def at(level: int) -> list[np.ndarray]:
+            results = evaluate_program(program, net, x, backend, level)
+            tick(f"level {level + 1} of at most {backend.levels}, method {backend.name}")
+            return results
+
+        values, errors = refine(at, backend, rtol, layered=True)
     return values, errors, backend
 
 
