@@ -1,7 +1,7 @@
 """The only place where a prediction meets a measurement."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,9 +50,9 @@ def compare(
         )
     _check_kinks(prediction, run, shared)
     available = [int(layer) for layer in run.layer.values if layer > 1 or len(run.layer) == 1]
-    chosen = available if layers is None else [int(layer) for layer in layers]
+    chosen = available if layers is None else list(layers) if isinstance(layers, Iterable) else [layers]
     if not set(chosen) <= {int(layer) for layer in run.layer.values}:
-        raise PdltError(f"Argument `layers` must be among {run.layer.values.tolist()}, but got {chosen}.")
+        raise PdltError(f"Argument `layers` must be among {run.layer.values.tolist()}, but got {layers!r}.")
     rows = []
     for name in shared:
         item = observable(name)
@@ -195,7 +195,7 @@ def _check_same(prediction: "xarray.Dataset", run: "xarray.Dataset") -> None:
         ("prediction", prediction, "prediction", "pdlt.predict"),
         ("run", run, "measurement", "pdlt.simulate"),
     ):
-        got = dataset.attrs.get("kind")
+        got = getattr(dataset, "attrs", {}).get("kind")
         if got != kind:
             raise PdltError(
                 f"Argument `{argument}` must come from {maker}, but it is a {got or 'dataset of unknown origin'}."

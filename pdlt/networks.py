@@ -11,6 +11,9 @@ import numpy as np
 from pdlt.activations import Activation, activation
 from pdlt.errors import PdltError
 
+#: Depths and widths beyond this are typing errors; their lists of layers would fill the memory.
+LARGEST = 10**9
+
 
 @dataclass(frozen=True, init=False)
 class MLP:
@@ -122,9 +125,13 @@ def check_inputs(x: Any) -> np.ndarray:
     """
     wanted = "a two-dimensional array of finite numbers, one row per input"
     try:
-        array = np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PdltError(f"Argument `x` must be {wanted}, but it is ragged or not numeric ({error}).") from None
+        raw = np.asarray(x)
+    except (TypeError, ValueError):
+        raise PdltError(f"Argument `x` must be {wanted}, but its rows differ in length.") from None
+    # Masks, imaginary parts, dates and digits in quotes would be dropped or converted in silence.
+    if isinstance(x, np.ma.MaskedArray) or raw.dtype.kind not in "iuf":
+        raise PdltError(f"Argument `x` must be {wanted}, but got {type(x).__name__} of type {raw.dtype}.")
+    array = raw.astype(np.float64)
     if array.ndim != 2 or array.size == 0:
         raise PdltError(f"Argument `x` must be {wanted}, but got an array of shape {array.shape}.")
     if not np.isfinite(array).all():
@@ -137,9 +144,15 @@ def _activation(spec: Any) -> Activation:
     return activation(spec)
 
 
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+
+
 def _positive_int(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise PdltError(f"Argument `{name}` must be a positive integer, but got {value!r}.")
+        raise PdltError(f"Argument `{name}` must be a positive integer, but got {str(value)[:60]}.")
+    if int(value) > LARGEST:
+        raise PdltError(f"Argument `{name}` must be at most {LARGEST}, but got {str(value)[:60]}.")
     return int(value)
 
 
@@ -162,12 +175,14 @@ def _widths(width: Any, depth: int) -> tuple[int, ...]:
 
 def _per_layer(name: str, value: Any, depth: int) -> tuple[float, ...]:
     wanted = f"a non-negative number or {depth} of them, one per layer"
-    if isinstance(value, numbers.Number):
+    if _is_real(value):
         value = (value,) * depth
+    if not isinstance(value, list | tuple | np.ndarray) or not all(map(_is_real, value)):
+        raise PdltError(f"Argument `{name}` must be {wanted}, but got {str(value)[:60]}.")
     try:
         values = tuple(float(v) for v in value)
-    except (TypeError, ValueError):
-        raise PdltError(f"Argument `{name}` must be {wanted}, but got {value!r}.") from None
+    except OverflowError:
+        raise PdltError(f"Argument `{name}` must be {wanted}, but got a number beyond the range of floats.") from None
     if len(values) != depth:
         raise PdltError(f"Argument `{name}` must be {wanted}, but got {len(values)} numbers.")
     for v in values:

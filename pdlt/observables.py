@@ -13,6 +13,10 @@ from functools import cache
 
 from pdlt.errors import PdltError, suggest
 
+#: Symmetries are found by trying all renamings and reorderings, and terms grow with Bell numbers.
+MAX_DIRECTIONS = 4
+MAX_COMPONENTS = 5
+
 #: One string of direction letters per slot; consecutive slots 2k, 2k+1 form a component.
 Slots = tuple[str, ...]
 
@@ -150,13 +154,18 @@ def _parse(spec: str) -> tuple[Slots, tuple[int, ...]]:
                 f"Argument `spec` must be {wanted}, but {component.strip()!r} in {spec!r} is not two slots."
             )
         for word in words:
-            match = re.fullmatch(r"([a-z]*)(\d{1,3})", word)
+            match = re.fullmatch(r"([a-z]*)([0-9]{1,3})", word)
             if not match or len(set(match[1])) != len(match[1]):
                 raise PdltError(
                     f"Argument `spec` must be {wanted}, but {word!r} is not distinct direction letters and a label."
                 )
             slots.append("".join(sorted(match[1])))
             labels.append(int(match[2]))
+    if len(set("".join(slots))) > MAX_DIRECTIONS or len(slots) > 2 * MAX_COMPONENTS:
+        raise PdltError(
+            f"Argument `spec` may have at most {MAX_DIRECTIONS} directions and {MAX_COMPONENTS} components, "
+            f"but got {spec!r}."
+        )
     if len(set(labels)) != len(labels):
         raise PdltError(f"Argument `spec` must name a different data label in every slot, but got {spec!r}.")
     return tuple(slots), tuple(labels)

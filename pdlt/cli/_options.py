@@ -73,6 +73,11 @@ def _load_config(ctx: click.Context, parameter: click.Parameter, path: Path | No
                 f"Option --config: {key!r} in {path} is not an option of {ctx.info_name!r}.{suggest(key, known)} "
                 f"Accepted are {', '.join(known)}."
             )
+        items = value if isinstance(value, list) else [value]
+        if known[key].name != "x" and not all(isinstance(item, str | int | float) for item in items):
+            raise PdltError(
+                f"Option --config: {key!r} in {path} must be a number, a text or a list of them, but is {value!r}."
+            )
         defaults[known[key].name] = _config_text(value, known[key])
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
 
@@ -80,7 +85,7 @@ def _load_config(ctx: click.Context, parameter: click.Parameter, path: Path | No
 def _config_text(value: Any, parameter: click.Parameter) -> Any:
     """Write a TOML value the way it would be typed on the command line."""
     if parameter.name == "x":
-        return json.dumps(value)
+        return json.dumps(value, default=str)
     if isinstance(value, list):
         return [str(v) for v in value] if parameter.multiple else ",".join(map(str, value))
     return value
@@ -150,9 +155,10 @@ def read_inputs(options: dict[str, Any]) -> Any:
         raise PdltError("Give the inputs by exactly one of --inputs FILE and --x '[[0.9,-0.4,1.1]]'.")
     if inline is not None:
         try:
-            return check_inputs(json.loads(inline))
-        except (json.JSONDecodeError, RecursionError):
+            values = json.loads(inline)
+        except (ValueError, RecursionError):
             raise PdltError(f"Option --x must be JSON such as '[[0.9,-0.4,1.1]]', but got {inline[:60]!r}.") from None
+        return check_inputs(values)
     return check_inputs(_read_array(path))
 
 
@@ -164,7 +170,7 @@ def _read_array(path: Path) -> Any:
             return np.load(path, allow_pickle=False)
         if path.suffix == ".csv":
             return _csv_rows(path.read_text())
-    except (OSError, ValueError, EOFError, csv.Error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, csv.Error) as error:
         raise PdltError(f"Option --inputs: {path} could not be read ({error}).") from None
     raise PdltError(f"Option --inputs must be a .npy or .csv file, but got {str(path)!r}.")
 

@@ -1,5 +1,6 @@
 """pdlt compare."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def command(
     from pdlt.report.tables import comparison_table, network_title, run_title
 
     check_suffix(output, (".json", ".csv"))
+    if not (math.isfinite(z_max) and z_max > 0):
+        raise PdltError(f"Option --z-max must be a positive number, but got {z_max}.")
     if (prediction is None) != (run_file is None):
         raise PdltError("Give both --prediction and --run, or neither.")
     if prediction is not None and run_file is not None:

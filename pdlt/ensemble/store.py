@@ -70,6 +70,8 @@ class Store:
         """Return the means of a block that is in the file."""
         with self._opened() as connection:
             row = connection.execute("SELECT means FROM block WHERE number = ?", (number,)).fetchone()
+        if row is None or not isinstance(row[0], bytes) or not row[0] or len(row[0]) % 8:
+            raise PdltError(f"Argument `store`: block {number} in {str(self.path)!r} is damaged; delete the file.")
         return np.frombuffer(row[0], dtype="<f8")
 
     def write(self, blocks: Mapping[int, np.ndarray]) -> None:
@@ -110,7 +112,11 @@ class Store:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != FORMAT:
                 raise PdltError(f"{wanted} has format {found}; this version reads format {FORMAT}.")
-            stored = json.loads(connection.execute("SELECT json FROM spec").fetchone()[0])
+            row = connection.execute("SELECT json FROM spec").fetchone()
+            try:
+                stored = json.loads(row[0])
+            except (TypeError, ValueError):
+                raise PdltError(f"{wanted} is damaged: it does not say which run it holds.") from None
         difference = "; ".join(_difference(stored, json.loads(self._spec)))
         if difference:
             raise PdltError(f"Argument `store`: {str(self.path)!r} holds another run: {difference}.")

@@ -49,11 +49,34 @@ def from_json(text: str) -> "xarray.Dataset":
             variables[name] = xarray.Variable(dims, _array(entry["values"]), entry.get("attrs", {}))
             if "stderr" in entry:
                 variables[f"{name}_stderr"] = xarray.Variable(dims, _array(entry["stderr"]))
-        return xarray.Dataset(variables, coords=document["coords"], attrs=document["attrs"])
+        dataset = xarray.Dataset(variables, coords=document["coords"], attrs=document["attrs"])
+        _require_complete(dataset)
+        return dataset
     except PdltError:
         raise
     except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise PdltError(f"The document must be JSON written by pdlt, but could not be read: {error!r}.") from None
+
+
+def _require_complete(dataset: "xarray.Dataset") -> None:
+    """Raise ValueError unless a dataset that was read has everything that predictions or measurements have."""
+    attrs = dataset.attrs
+    missing = {"kind", "network", "fan_in", "inputs_sha256", "inputs_shape", "kinks"} - set(attrs)
+    if attrs.get("kind") == "prediction":
+        missing |= {"order", "scales", "couplings"} - set(attrs)
+    if missing or "layer" not in dataset.coords or not dataset.data_vars:
+        raise ValueError(f"missing: {', '.join(sorted(missing)) or 'layers or variables'}")
+    if not isinstance(json.loads(attrs["network"]), dict) or len(attrs["fan_in"]) != dataset.sizes["layer"]:
+        raise ValueError("the network or fan_in does not fit the layers")
+    if attrs["kind"] == "prediction" and not isinstance(attrs["order"], int):
+        raise ValueError(f"order is {attrs['order']!r}")
+    for name, array in dataset.data_vars.items():
+        if array.dims != ("layer", *(f"alpha_{i}" for i in range(1, array.ndim))) or len(set(array.shape[1:])) != 1:
+            raise ValueError(f"{name} has dims {array.dims}")
+        if attrs["kind"] == "prediction" and not isinstance(array.attrs.get("order"), int):
+            raise ValueError(f"{name} has no order")
+        if attrs["kind"] == "measurement" and not str(name).endswith("_stderr") and f"{name}_stderr" not in dataset:
+            raise ValueError(f"{name} has no stderr")
 
 
 def to_csv(dataset: "xarray.Dataset") -> str:

@@ -39,8 +39,9 @@ def trapezoid(dimension: int, level: int) -> Rule:
     points = TRAPEZOID_POINTS[dimension][level]
     radius = RADIUS[dimension] + GROWTH[dimension] * level
     step = 2 * radius / points
-    # Half-step offsets keep the nodes of different levels apart and treat both signs alike.
-    line = (np.arange(points) + 0.5) * step - radius
+    # Even levels straddle the origin and odd ones meet it, so that a spike there (a steep activation, a large kernel)
+    # that falls between the nodes of one level is seen by its neighbour and shows up in their difference.
+    line = (np.arange(points) + (0.5 if level % 2 == 0 else 0.0)) * step - radius
     nodes = np.stack(np.meshgrid(*[line] * dimension, indexing="ij"), -1).reshape(-1, dimension)
     square = (nodes**2).sum(1)
     nodes, square = nodes[square < radius**2], square[square < radius**2]

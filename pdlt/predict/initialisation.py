@@ -329,6 +329,8 @@ def total(prediction: "xarray.Dataset", width: int | None = None) -> "xarray.Dat
 
     if width is not None and (isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1):
         raise PdltError(f"Argument `width` must be a positive integer or None, but got {width!r}.")
+    if getattr(prediction, "attrs", {}).get("kind") != "prediction":
+        raise PdltError("Argument `prediction` must come from pdlt.predict.")
     fan_in = np.asarray(prediction.attrs["fan_in"], dtype=float)
     n = xarray.DataArray(fan_in if width is None else np.full_like(fan_in, width), dims="layer")
     summed = {}

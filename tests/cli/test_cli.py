@@ -209,3 +209,49 @@ def test_console_script_has_no_traceback_and_code_2():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: Argument `width`")
+
+
+MALFORMED = {
+    "huge integer": (["predict", "--x", "[[" + "9" * 5000 + "]]"], "x"),
+    "digits in quotes": (["predict", "--x", '[["1", "2"]]'], "`x`"),
+    "z-max": (["compare", *X, "--z-max", "nan"], "--z-max"),
+    "options without effect": (["compare", *X, "--prediction", "p.json", "--run", "r.json"], "--x"),
+    "many directions": (["derive", "--observables", "abcdef0 abcdef1"], "at most 4 directions"),
+}
+
+
+@pytest.mark.parametrize("arguments, mentions", MALFORMED.values(), ids=MALFORMED)
+def test_more_bad_input_is_refused_in_words(run, arguments, mentions):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert mentions in err and not out
+
+
+@pytest.mark.parametrize("text", ["x = 2020-01-01\n", "depth = {a = 1}\n"])
+def test_config_values_of_the_wrong_type_are_refused(run, tmp_path, text):
+    config = tmp_path / "bad.toml"
+    config.write_text(text)
+    code, _, err = run("predict", *X[:0], "--config", config)
+    assert code == 2
+    assert err
+
+
+def test_swapped_and_incomplete_files_are_refused(run, tmp_path):
+    prediction, measured = tmp_path / "p.json", tmp_path / "r.json"
+    run("predict", *NETWORK, *X, "--observables", "K", "-o", prediction)
+    run("simulate", *NETWORK, *X, "--observables", "K", "--samples", "200", "-o", measured)
+    assert run("compare", "--prediction", measured, "--run", prediction)[0] == 2
+    assert run("compare", "--prediction", prediction, "--run", prediction)[0] == 2
+    document = json.loads(measured.read_text())
+    for key in ("coords", "attrs"):
+        broken = tmp_path / f"{key}.json"
+        broken.write_text(json.dumps({**document, key: {}}))
+        code, _, err = run("compare", "--prediction", prediction, "--run", broken)
+        assert code == 2 and err
+    assert run("compare", "--prediction", prediction, "--run", measured)[0] == 0
+
+
+def test_output_suffix_is_checked_before_computing(run):
+    code, _, err = run("simulate", *NETWORK, *X, "--samples", "999999999999", "-o", "out.xyz")
+    assert code == 2
+    assert ".json or .csv" in err

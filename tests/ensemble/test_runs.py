@@ -162,7 +162,7 @@ def test_progress_goes_to_stderr_when_asked(capsys):
         ({"x": [[1.0], [1.0, 2.0]]}, "`x`"),
         ({"x": [[np.nan]]}, "`x`"),
         ({"net": "tanh"}, "`net` must be"),
-        ({"net": MLP(3, 10**12, "tanh")}, "GiB"),
+        ({"net": MLP(3, 10**9, "tanh")}, "GiB"),
         ({"net": MLP(3, 10**9, "tanh"), "sampler": "network"}, "GiB"),
         ({"x": np.ones((500, 1)), "observables": ["V"]}, "GiB"),
         ({"net": MLP(9, 4, "z**3", C_W=1e6)}, "overflows double precision at layer 5"),

@@ -143,3 +143,14 @@ def test_trapezoidal_rule_integrates_the_gaussian() -> None:
         assert rule.weights.sum() == pytest.approx(1, abs=1e-12)
         second = (rule.weights[:, None, None] * rule.nodes[:, :, None] * rule.nodes[:, None, :]).sum(0)
         np.testing.assert_allclose(second, np.eye(dimension), atol=1e-11)
+
+
+@pytest.mark.parametrize("activation, scale", [("gelu", 1e3), ("tanh", 1e4), ("tanh(1000000*z)", 1.0)])
+def test_spikes_between_the_nodes_are_not_taken_for_zero(activation, scale):
+    """A spike narrower than every grid cannot be integrated, but it must not pass for an exact zero either."""
+    import pdlt
+
+    net = pdlt.MLP(2, 20, activation, C_W=[scale**2, 1.0])
+    with pytest.warns(UserWarning, match="rtol"):
+        prediction = pdlt.predict(net, [[1.0]], ["Theta", "B"])
+    assert prediction.attrs["rtol_reached"] == 0

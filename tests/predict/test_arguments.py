@@ -34,7 +34,7 @@ X = np.array([[0.5, 1.5]])
         ({"kinks": "none"}, "`kinks` must be one of atoms, pointwise, but got 'none'"),
         ({"net": "tanh"}, "`net` must be a pdlt.MLP, but got str"),
         ({"x": [1.0, 2.0]}, r"`x` must be a two-dimensional array .* got an array of shape \(2,\)"),
-        ({"x": [[1.0, 2.0], [1.0]]}, "it is ragged or not numeric"),
+        ({"x": [[1.0, 2.0], [1.0]]}, "its rows differ in length"),
         ({"x": [[1.0, np.inf]]}, r"x\[0, 1\] is inf"),
         ({"x": np.zeros((0, 2))}, r"got an array of shape \(0, 2\)"),
     ],
