@@ -69,7 +69,8 @@ class Identity:
         left, right = _sequence(self.lhs), _sequence(self.rhs)
         if len(left) != len(right):
             return Verdict("refuted", f"{len(left)} expressions on the left, {len(right)} on the right")
-        sides = [canonical(sympy.sympify(side, strict=True)) for side in (*left, *right)]
+        both = (side if isinstance(side, sympy.Basic) else sympy.Rational(side) for side in (*left, *right))
+        sides = [canonical(side) for side in both]
         if any(side.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) for side in sides):
             return Verdict("void", "an expression is not finite")
         if not any(sides):
