@@ -5,8 +5,8 @@ A file counts as a derivation if it lies in one of the folders of the setting `p
     [tool.pytest.ini_options]
     pdlt_derivations = ["derivations"]
 
-`pytest derivations/` then runs them, with pytest's own selection (`-k V`) and reports. Without the setting the plugin
-does nothing.
+`pytest -p pdlt.checks.pytest_plugin derivations/` then runs them, with pytest's own selection (`-k V`) and reports. The
+plugin is not loaded by itself, and does nothing without the setting.
 """
 
 from collections.abc import Iterator
