@@ -78,7 +78,7 @@ def simulate(
     x = check_inputs(x)
     if not isinstance(net, MLP):
         raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {net!r}.")
-    if sampler not in SAMPLERS:
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
         accepted = " or ".join(f'"{name}"' for name in SAMPLERS)
         raise PdltError(f"Argument `sampler` must be {accepted}, but got {sampler!r}.{suggest(str(sampler), SAMPLERS)}")
     seed = _integer("seed", seed, 0, 2**63 - 1)

@@ -152,6 +152,7 @@ def test_progress_goes_to_stderr_when_asked(capsys):
         ({"observables": ["abcdefg1 abcdefg2"]}, "at most 6 directions"),
         ({"observables": ["1 2 | 3 4 | 5 6"], "sampler": "network"}, 'sampler="jets"'),
         ({"sampler": "jet"}, "Did you mean 'jets'"),
+        ({"sampler": []}, "`sampler` must be"),
         ({"samples": 50}, "`samples` must be an integer from 100"),
         ({"samples": 1e4}, "`samples` must be an integer"),
         ({"seed": -1}, "`seed`"),
