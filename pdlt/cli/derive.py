@@ -19,7 +19,7 @@ Examples:
 @observables_option
 @click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n.")
 @click.option("--activation", help="Recorded with the theory, so that the JAX module knows it.")
-@output_options(".tex, .m, .json, .py")
+@output_options(".tex, .m, .wl, .json, .py, .txt")
 def command(observables: str | None, order: int, activation: str | None, as_json: bool, output: Path | None) -> None:
     """Derive the recursions of observables in depth from the layer map, and export them."""
     from pdlt.export import render

@@ -31,6 +31,7 @@ Examples:
 @click.option("--rtol", type=float, default=1e-8, show_default=True, help="Numerical accuracy wanted.")
 @click.option("--method", default="auto", show_default=True, help="auto, closed, quadrature or qmc.")
 @click.option("--kinks", default="atoms", show_default=True, help="atoms or pointwise, for kinked activations.")
+@click.option("--all-layers", is_flag=True, help="Print every layer, not only the last.")
 @output_options(".json, .csv")
 def command(
     observables: str | None,
@@ -38,6 +39,7 @@ def command(
     rtol: float,
     method: str,
     kinks: str,
+    all_layers: bool,
     as_json: bool,
     output: Path | None,
     **options: Any,
@@ -49,4 +51,5 @@ def command(
     from pdlt.report.tables import prediction_table
 
     prediction = predict(net, x, parse_observables(observables), order=order, rtol=rtol, method=method, kinks=kinks)
-    emit_dataset(prediction, prediction_table(prediction), as_json, output)
+    layers = prediction.layer.values if all_layers else prediction.layer.values[-1:]
+    emit_dataset(prediction, "\n\n".join(prediction_table(prediction, int(layer)) for layer in layers), as_json, output)

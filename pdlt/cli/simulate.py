@@ -30,6 +30,7 @@ Examples:
 @click.option("--sampler", default="jets", show_default=True, help="jets (weight-free, exact) or network.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
+@click.option("--all-layers", is_flag=True, help="Print every layer, not only the last.")
 @output_options(".json, .csv")
 def command(
     observables: str | None,
@@ -37,6 +38,7 @@ def command(
     sampler: str,
     seed: int,
     store: Path | None,
+    all_layers: bool,
     as_json: bool,
     output: Path | None,
     **options: Any,
@@ -49,4 +51,5 @@ def command(
 
     names = parse_observables(observables)
     run = simulate(net, x, names, samples=samples, sampler=sampler, seed=seed, store=store)
-    emit_dataset(run, run_table(run), as_json, output)
+    layers = run.layer.values if all_layers else run.layer.values[-1:]
+    emit_dataset(run, "\n\n".join(run_table(run, int(layer)) for layer in layers), as_json, output)

@@ -160,16 +160,21 @@ def numbers(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def values(text: str) -> Any:
+    """Return a number, or the list behind "64,128" or "[64, 128]"."""
+    return json.loads(f"[{text}]" if "," in text and not text.lstrip().startswith("[") else text)
+
+
 def command_line(predict: Callable[..., dict[str, np.ndarray]], provenance: dict[str, Any], **extra: Any) -> None:
     """Print predictions for the network given on the command line, the example network by default."""
     parser = argparse.ArgumentParser(
         description=f"Predictions at order {provenance['order']} in 1/width: {', '.join(provenance['observables'])}."
     )
     parser.add_argument("--depth", type=int, default=4, help="number of weight layers (default: 4)")
-    parser.add_argument("--width", type=json.loads, default=64, help="hidden width or JSON list of depth-1 widths")
+    parser.add_argument("--width", type=values, default=64, help="hidden width, or depth-1 of them: 64,128")
     for name, default in {"C_b": 0.0, "C_W": 1.0, "lambda_b": 0.0, "lambda_W": 1.0}.items():
-        text = f"number or JSON list of one per layer (default: {default})"
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=json.loads, default=default, help=text)
+        text = f"number, or one per layer: 1,2,1 (default: {default})"
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=values, default=default, help=text)
     parser.add_argument("--x", type=json.loads, default=[[0.9, -0.4, 1.1]], help="JSON list of inputs")
     parser.add_argument("--rtol", type=float, default=1e-8, help="relative accuracy of expectations (default: 1e-8)")
     parser.add_argument("--json", action="store_true", help="print every entry as JSON")

@@ -43,7 +43,10 @@ def prediction_table(prediction: "xarray.Dataset", layer: int | None = None) -> 
         worst = max(worst, *(prediction[key].attrs["relative_error"] for key in keys))
         stacked = [prediction[key].sel(layer=layer).values for key in keys]
         for entry in _independent(str(name), stacked[0].shape):
-            rows.append([_label(str(name), entry), series([float(values[entry]) for values in stacked])])
+            found = [float(values[entry]) for values in stacked]
+            # The kernel of layer 1 does not fluctuate, so the coefficients of layer 2 are the whole series.
+            text = series(found) if layer > 2 else f"{found[0]:.6g}  (at any width)"
+            rows.append([_label(str(name), entry), text])
     depth = len(prediction.layer)
     head = f"{network_title(prediction)}\nlayer {layer} of {depth}, series in 1/n with n the width before it"
     note = f"numerical error of the coefficients: {worst:.0e} relative ({prediction.attrs['method']})"
