@@ -274,9 +274,11 @@ def test_canonical_form_is_the_same_function(text, point):
 @given(st.text(alphabet="z x()*+-/.0123456789e^,_'\"[]tanhsqrlogpi\n", max_size=40))
 def test_garbage_is_refused_politely(text):
     try:
-        activation(text)
-    except PdltError:
-        pass
+        found = activation(text)
+    except PdltError as error:
+        assert "activation" in str(error)
+    else:
+        assert activation(found.to_text()) == found
 
 
 def test_import_is_light():
