@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pdlt.cli._options import write_text
+from pdlt.cli._options import config_option, write_text
 from pdlt.errors import PdltError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ Examples:
 @click.option("--width", type=int, default=128, show_default=True, help="Hidden width of the networks.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@config_option
 def command(output: Path, width: int, seed: int, as_json: bool) -> None:
     """Derive order 1/n, export it, predict a GELU network, simulate it twice, compare, and draw figures."""
     from pdlt.compare import compare, width_sweep

@@ -31,6 +31,7 @@ def test_help_teaches_by_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0
     assert f"pdlt {command}" in out
+    assert "--config" in out and "--json" in out
     assert "Examples:" in out
 
 
