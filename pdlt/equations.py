@@ -11,10 +11,11 @@ the e-th expectation of the same term. That is the textbook form, with no names 
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from pdlt.errors import suggest
@@ -261,3 +262,14 @@ def bindings(term: Term) -> Iterator[tuple[list[list[int]], list[tuple[int, ...]
                     new.append(arg)
             args.append(tuple(new))
         yield positions, args
+
+
+def driving_order(equations: Iterable[Equation]) -> list[Equation]:
+    """Return the equations such that each comes after those whose tensors drive it, and after the kernel's."""
+    waiting = {(e.name, e.order): e for e in equations}
+    kernel = ("K", 0)  # the Gaussian of every expectation
+    needs = {
+        key: {kernel, *((t.name, t.order) for term in e.terms for t in term.tensors)} & waiting.keys() - {key}
+        for key, e in waiting.items()
+    }
+    return [waiting[key] for key in TopologicalSorter(needs).static_order()]

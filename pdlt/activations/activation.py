@@ -53,6 +53,14 @@ class Activation:
         return self.slopes is None
 
     @property
+    def homogeneous_slopes(self) -> Slopes | None:
+        """(s_minus, s_plus) if sigma(c z) = c sigma(z) for all c > 0 and sigma is not zero, else None."""
+        if self.slopes is not None:
+            return self.slopes if any(self.slopes) else None
+        slope = self.expr.coeff(z)
+        return (slope, slope) if slope and sp.expand(self.expr - slope * z) == 0 else None
+
+    @property
     def parity(self) -> int | None:
         """+1 for an even function, -1 for an odd one, None otherwise."""
         return _parity(self.expr)

@@ -1,43 +1,53 @@
 """Closed forms in depth for scale-invariant activations on one input: the recursions solved exactly, at any order.
 
-For sigma(z) = a_+ z (z > 0), a_- z (z < 0) and C_b = 0 every expectation of the one-input recursions is a number
-times a power of the kernel,
-
-    <d^p (sigma^i sigma'^j)>_K = A_(i+j) i!/(i-p)! (i-p-1)!! K^((i-p)/2),   A_m = (a_+^m + a_-^m) / 2,
-
-so with chi = C_W A_2 the recursions are linear, triangular and driven by sums of ell^d chi^(k ell). Such a recursion
-has a solution of the same form, which is found degree by degree and then substituted back: what is returned has been
-checked to satisfy the recursion and the initial value identically in ell and all parameters.
+With C_b = 0 the recursions are linear, triangular and driven by sums of ell^d chi^(k ell), chi = C_W A_2
+(`homogeneous`). Such a recursion has a solution of the same form (`depth_series`); for unequal widths it is a sum over
+the layers that fluctuate, or, for preactivations at any order, a polynomial in power sums of inverse widths (`widths`).
+Every solution is substituted back: what is returned has been checked to satisfy the recursion and the initial value
+identically in ell and all parameters.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import comb, factorial
+from types import MappingProxyType
 from typing import Any
 
 import sympy
-from sympy.polys.rings import PolyElement, PolyRing, ring
 
-from pdlt.equations import Equation, Term, variable
+from pdlt._version import __version__
+from pdlt.equations import Equation, driving_order, frame
 from pdlt.errors import PdltError
 from pdlt.observables import NAMED, Observable, identify, observable
+from pdlt.symbolic.closed_forms import ClosedForm, ClosedForms, power_sums, widths
+from pdlt.symbolic.depth_series import Series, propagate, total
 from pdlt.symbolic.expressions import C_W, lambda_b, lambda_W
+from pdlt.symbolic.homogeneous import (
+    A_2,
+    GROWTH,
+    KERNEL,
+    K,
+    Known,
+    Parameters,
+    chi,
+    ell,
+    layer,
+    normalised,
+    parameters,
+    power_sum,
+    split,
+)
 from pdlt.symbolic.recursion import close
 
-#: Depth, the index of summation over layers, the kernel of layer 1, and A_2 = (a_+^2 + a_-^2) / 2.
-ell, layer = sympy.symbols("ell m", integer=True, positive=True)
-K, A_2 = sympy.symbols("K A_2", positive=True)
-#: The widths, when they are not equal: n[l] neurons in layer l.
-widths = sympy.IndexedBase("n", positive=True)
+__all__ = ["A_2", "K", "closed_form", "ell", "layer", "widths"]
 
-#: (d, k) -> coefficient of ell^d chi^(k ell).
-Series = dict[tuple[int, int], PolyElement]
+#: l - m.
+_gap = sympy.Symbol("gap", positive=True)
 
 #: As for `pdlt.derive`.
 MAX_ORDER = 4
 
-_KERNEL = ("K", 0)
+_POWER_SUMS = tuple(power_sum(r) for r in range(1, MAX_ORDER + 1))
 
 
 def closed_form(
@@ -47,7 +57,7 @@ def closed_form(
     *,
     critical: bool = True,
     equal_widths: bool = True,
-) -> dict[str, sympy.Expr]:
+) -> ClosedForms:
     """Return coefficients of the 1/n expansion as functions of depth, for a scale-invariant activation and one input.
 
     The biases have no variance (C_b = 0); C_W, lambda_b and lambda_W are the same in every layer. Kinks are pointwise:
@@ -62,12 +72,14 @@ def closed_form(
         critical: C_W = 1 / A_2, where the kernel is the same in all layers. Otherwise C_W is free and the results
             are sums of powers of ell times powers of C_W A_2 to the ell.
         equal_widths: n is the same in all hidden layers. Otherwise the widths are n[1], n[2], ... and the
-            coefficients, which refer to n = n[ell - 1] as everywhere, are sums over layers; order 1 and critical only.
+            coefficients, which refer to n = n[ell - 1] as everywhere, are sums over layers: for every observable at
+            order 1, beyond that for plain preactivations (K, V, "1 2 | 3 4 | 5 6", ...).
 
     Returns:
         Key ("K", "V", "V_1", ...) -> sympy expression in `ell`, `K` (the kernel of layer 1), `lambda_b`, `lambda_W`
         and, where they are free, `C_W`, `A_2`, `a_m` and `n`; the symbols are those of this module. Valid for
-        ell = 1, 2, ... (with C_W free: unless C_W A_2 is a root of unity, where the limit is to be taken).
+        ell = 1, 2, ... (with C_W free: unless C_W A_2 = 1, where the limit is to be taken). The mapping exports
+        itself: `to_latex()`, `to_mathematica()`, `to_jax()`, `to_json()`, `to_text()`.
 
     Raises:
         PdltError: if the activation is not scale-invariant, for unknown observables, an order that is not an
@@ -75,19 +87,27 @@ def closed_form(
     """
     if isinstance(order, bool) or not isinstance(order, int) or not 0 <= order <= MAX_ORDER:
         raise PdltError(f"Argument `order` must be an integer from 0 to {MAX_ORDER}, but got {order!r}.")
-    if not equal_widths and (order > 1 or not critical):
-        raise PdltError(
-            "Argument `equal_widths` must be True unless `order` is at most 1 and `critical` is True, "
-            f"but got {equal_widths!r} with order={order!r}, critical={critical!r}."
-        )
     requested = _requested(observables, order)
+    if not equal_widths and order > 1:
+        _require_preactivations(requested, order)
+    text, numbers = _moments(activation, order)
     solved = _solve(tuple(key for keys in requested.values() for key in keys), order, critical, equal_widths)
-    numbers = _moments(activation, order)
-    return {
-        variable(name, j): _expression(solved[base, j], solved, numbers, critical)
+    forms = tuple(
+        ClosedForm(name, j, _expression(solved[base, j], numbers, order, critical))
         for name, keys in requested.items()
         for base, j in keys
-    }
+    )
+    definitions = {} if critical else {chi: C_W * numbers.get(A_2, A_2)}
+    return ClosedForms(
+        forms=forms,
+        definitions=MappingProxyType({**definitions, **power_sums(forms, order)}),
+        activation=text,
+        second_moment=numbers.get(A_2, A_2),
+        order=order,
+        critical=critical,
+        equal_widths=equal_widths,
+        version=__version__,
+    )
 
 
 def _requested(observables: Sequence[str | Observable] | str | None, order: int) -> dict[str, list[tuple[str, int]]]:
@@ -109,233 +129,136 @@ def _requested(observables: Sequence[str | Observable] | str | None, order: int)
     }
 
 
-def _moments(spec: Any, order: int) -> dict[sympy.Symbol, sympy.Expr]:
-    """Return the values of A_2 and the a_m; nothing for an arbitrary activation."""
+def _require_preactivations(names: dict[str, Any], order: int) -> None:
+    for name in names:
+        if observable(name).derivatives:
+            raise PdltError(
+                "Argument `equal_widths` must be True, or `order` at most 1, unless every observable is a cumulant "
+                f'of plain preactivations (K, V, "1 2 | 3 4 | 5 6"), but got False with {name!r} at order {order}.'
+            )
+
+
+def _moments(spec: Any, order: int) -> tuple[str | None, dict[sympy.Symbol, sympy.Expr]]:
+    """Return the activation as text and the values of A_2 and the a_m; nothing for an arbitrary activation."""
     if spec is None:
-        return {}
+        return None, {}
     from pdlt.activations import activation as resolve
-    from pdlt.activations import z
 
     activation = resolve(spec)
-    slope = activation.expr.coeff(z)
-    slopes = activation.slopes or ((slope, slope) if sympy.expand(activation.expr - slope * z) == 0 else None)
-    if slopes is None or slopes == (0, 0):
+    slopes = activation.homogeneous_slopes
+    if slopes is None:
         raise PdltError(
-            f"Argument `activation` must be scale-invariant (two slopes, not both zero), but got {activation.name!r}."
+            "Argument `activation` must be scale-invariant (linear, relu, abs, leaky_relu(0.2) or any other with two "
+            f"slopes, not both zero), but got {activation.name!r}. For the asymptotic series of other activations "
+            "see `pdlt scaling ACTIVATION`."
         )
     second = (slopes[0] ** 2 + slopes[1] ** 2) / 2
-    return {
-        A_2: second,
-        **{a_m: (slopes[0] ** m + slopes[1] ** m) / 2 / second ** (m // 2) for m, a_m in _normalised(order).items()},
-    }
-
-
-def _normalised(order: int) -> dict[int, sympy.Symbol]:
-    """Return m -> the symbol a_m, as many as occur: order + 1 components bring 2 (order + 1) activations."""
-    return {m: sympy.Symbol(f"a_{m}", positive=True) for m in range(4, 2 * order + 3, 2)}
-
-
-@dataclass(frozen=True)
-class _Parameters:
-    """The ring of the coefficients and its elements: K, lambda_b, lambda_W A_2, the a_m, and m of `layer`."""
-
-    ring: PolyRing
-    kernel: PolyElement
-    bias: PolyElement
-    weight: PolyElement
-    layer: PolyElement
-    moments: dict[int, PolyElement]
-    chi: Any  # an element of the ring's domain: 1 at criticality
-
-    def power(self, k: int) -> int:
-        """Return the exponent under which chi^(k ell) is filed: all of them are 1 at criticality."""
-        return 0 if self.chi == 1 else k
-
-
-@lru_cache(maxsize=16)
-def _parameters(order: int, critical: bool) -> _Parameters:
-    field = sympy.QQ if critical else sympy.QQ.frac_field(sympy.Symbol("chi"))
-    names = _normalised(order)
-    coefficients, kernel, bias, weight, m, *others = ring([K, lambda_b, lambda_W, layer, *names.values()], field)
-    moments = {2: coefficients.one, **dict(zip(names, others, strict=True))}
-    chi = field.one if critical else field.gens[0]
-    return _Parameters(coefficients, kernel, bias, weight, m, moments, chi)
+    ratios = {a_m: (slopes[0] ** m + slopes[1] ** m) / 2 / second ** (m // 2) for m, a_m in normalised(order).items()}
+    return activation.to_text(), {A_2: second, **ratios}
 
 
 @dataclass(frozen=True)
 class _Solution:
-    """A coefficient as a function of depth; `summed` if it is still to be summed over layers m with weight 1/n_m."""
+    """A coefficient as a function of depth.
+
+    Attributes:
+        series: its value at equal widths; the response at depth l to the fluctuations of layer m; or the cumulant's
+            coefficient as a polynomial in power sums.
+        kind: "local", "response" (still to be summed over m with weight n_(l-1) / n_m) or "power sums".
+        weight: power of n_(l-1) by which power sums are multiplied.
+    """
 
     series: Series
-    summed: bool = False
-
-
-_State = dict[tuple[str, int], _Solution]
+    kind: str = "local"
+    weight: int = 0
 
 
 @lru_cache(maxsize=32)
-def _solve(wanted: tuple[tuple[str, int], ...], order: int, critical: bool, equal_widths: bool) -> _State:
+def _solve(
+    wanted: tuple[tuple[str, int], ...], order: int, critical: bool, equal_widths: bool
+) -> dict[tuple[str, int], _Solution]:
     """Return the solutions of all recursions that the wanted coefficients need."""
-    p = _parameters(order, critical)
+    p = parameters(order, critical)
     # Theta(1) = lambda_b + lambda_W x.x / n_0, and K(1) = C_W x.x / n_0 with C_W = chi / A_2.
-    start = {_KERNEL: p.kernel, ("Theta", 0): p.bias + p.weight * p.kernel * (1 / p.chi)}
-    equations = {(e.name, e.order): e for e in close([_KERNEL, *wanted], dict(NAMED))}
-    solved: _State = {}
-    for key in _sorted(equations):
-        equation, first = equations[key], start.get(key, p.ring.zero)
+    start = {KERNEL: p.kernel, ("Theta", 0): p.bias + p.weight * p.kernel * (1 / p.chi)}
+    equations = close([KERNEL, *wanted], {**NAMED, **{name: frame(name) for name, _ in wanted}})
+    solved: dict[tuple[str, int], _Solution] = {}
+    local: dict[tuple[str, int], Series] = {}
+    responses: dict[tuple[str, int], Series] = {}
+    for equation in driving_order(equations):
+        key = (equation.name, equation.order)
         if equal_widths or key in start:
-            solved[key] = _Solution(_driven(equation, solved, p, first))
+            own, source = split(equation, local, p, equation.terms)
+            local[key] = propagate(own, source, p.chi, start.get(key, p.ring.zero), p.ring.one)
+            responses[key] = _seen_from(local[key], p)
+            solved[key] = _Solution(local[key])
+        elif order > 1:
+            weight = observable(equation.name).leading_order + equation.order
+            own, source = split(equation, local, p, equation.terms, weight)
+            local[key] = p.widths.propagate(own, source, p.chi, weight)
+            solved[key] = _Solution(local[key], "power sums", weight)
         else:
-            solved[key] = _Solution(_response(equation, solved, p), summed=True)
+            responses[key] = _response(equation, local, responses, p)
+            solved[key] = _Solution(responses[key], "response")
     return solved
 
 
-def _sorted(equations: dict[tuple[str, int], Equation]) -> list[tuple[str, int]]:
-    """Return the keys such that each recursion comes after those that drive it."""
-    needs = {k: {(t.name, t.order) for term in e.terms for t in term.tensors} for k, e in equations.items()}
-    edges = [(other, key) for key, others in needs.items() for other in {_KERNEL, *others} - {key}]
-    return sympy.topological_sort((list(equations), edges))  # type: ignore[no-any-return]
-
-
-def _driven(equation: Equation, solved: _State, p: _Parameters, first: PolyElement) -> Series:
-    """Return X with X(1) = `first`."""
-    own, source = _split(equation, solved, p, equation.terms)
-    return _propagate(own, source, p, first, p.ring.one)
-
-
-def _response(equation: Equation, solved: _State, p: _Parameters) -> Series:
+def _response(equation: Equation, local: Known, responses: Known, p: Parameters) -> Series:
     """Return the value at depth l caused by the fluctuations of the n_m neurons of layer m < l, times n_m/n_(l-1)."""
-    _, caused = _split(equation, solved, p, [term for term in equation.terms if not term.powers[4]])
-    own, source = _split(equation, solved, p, [term for term in equation.terms if term.powers[4]])
-    return _propagate(own, source, p, _at(caused, p, p.layer), p.layer + 1)
+    _, caused = split(equation, local, p, [term for term in equation.terms if not term.powers[4]])
+    own, source = split(equation, responses, p, [term for term in equation.terms if term.powers[4]])
+    at_layer = total([{(0, 0): value * p.layer**d} for (d, _), value in _seen_from(caused, p).items()])
+    return propagate(own, source, p.chi, at_layer.get((0, 0), p.ring.zero), p.layer + 1)
 
 
-def _split(equation: Equation, solved: _State, p: _Parameters, terms: Sequence[Term]) -> tuple[Any, Series]:
-    """Return the coefficient of the unknown itself, a number, and the sum of all other terms as a function of l."""
-    unknown = (equation.name, equation.order)
-    if unknown == _KERNEL:
-        # C_W <sigma sigma> = C_W A_2 K is the only term.
-        return p.chi, {}
-    own: list[Series] = []
-    others: list[Series] = []
-    for term in terms:
-        value = _prefactor(term, p, solved)
-        if not value:
-            continue
-        tensors = [(t.name, t.order) for t in term.tensors]
-        for key in tensors:
-            if key != unknown:
-                value = _product(value, solved[key].series)
-        (own if unknown in tensors else others).append(value)
-    coefficient = _sum(own)
-    number = coefficient.pop((0, 0), p.ring.zero)
-    if coefficient or not number.is_ground:
-        raise ArithmeticError(f"the recursion of {equation.key} is not linear with constant coefficients")
-    return number.coeff(1), _sum(others)
+def _seen_from(series: Series, p: Parameters) -> Series:
+    """Return a series in chi^ell as one in chi^(ell - m); chi^m is chi times `growth`."""
+    return {(d, k): value * (p.growth * p.chi) ** k for (d, k), value in series.items()}
 
 
-def _prefactor(term: Term, p: _Parameters, solved: _State) -> Series:
-    """Return a term without its tensors: parameters and expectations."""
-    c_b, biases, c_w, weights, _ = term.powers
-    if c_b:
-        return {}
-    acting = [0] * len(term.expectations)
-    for tensor in term.tensors:
-        for arg in tensor.args:
-            if arg < 0:
-                acting[-1 - arg] += 1
-    # C_W A_2 = chi; the generator called lambda_W stands for lambda_W A_2, and A_m = a_m A_2^(m/2).
-    number = p.ring.domain.convert(sympy.QQ(term.coefficient.numerator, term.coefficient.denominator), sympy.QQ)
-    value: Series = {(0, 0): p.bias**biases * p.weight**weights * (number * p.chi**c_w)}
-    for factors, derivatives in zip(term.expectations, acting, strict=True):
-        orders = [k for _, k in factors]
-        power = orders.count(0)
-        if max(orders) > 1 or derivatives > power:
-            return {}
-        remaining = power - derivatives
-        if remaining % 2 or len(orders) % 2:
-            raise ArithmeticError(f"the expectation {factors} with {derivatives} derivatives is not a power of K")
-        half = remaining // 2
-        moment = factorial(power) // (2**half * factorial(half))
-        value = _product(value, {(0, 0): p.moments[len(orders)] * moment})
-        for _ in range(half):
-            value = _product(value, solved["K", 0].series)
-    return value
+def _expression(solution: _Solution, numbers: dict[sympy.Symbol, sympy.Expr], order: int, critical: bool) -> sympy.Expr:
+    """Return a solution as an expression in which chi and the power sums are symbols."""
+    p = parameters(order, critical)
+    response = solution.kind == "response"
+    values = {symbol: numbers.get(symbol, symbol) for symbol in p.ring.symbols}
+    values[lambda_W] = lambda_W * numbers.get(A_2, A_2)
+    # A response is a polynomial in l - m and m with few minus signs.
+    depth = _gap + layer if response else ell
+    parts: dict[sympy.Expr, dict[sympy.Expr, list[sympy.Expr]]] = {}
+    for (d, k), polynomial in solution.series.items():
+        for monomial, number in polynomial.terms():
+            powers = dict(zip(p.ring.symbols, monomial, strict=True))
+            exponent = k * (ell - layer if response else ell) + powers.pop(GROWTH) * (layer - 1)
+            scale = sympy.Mul(*(values[s] ** powers.pop(s) for s in (K, lambda_b, lambda_W)))
+            rest = [values[s] ** power for s, power in powers.items()]
+            term = sympy.Mul(p.ring.domain.to_sympy(number), depth**d, *rest)
+            if critical:
+                scale, exponent, term = sympy.S.One, sympy.S.Zero, term * scale
+            parts.setdefault(scale, {}).setdefault(sympy.expand(exponent), []).append(term)
+    total = sympy.Add(*(scale * _collected(powers) for scale, powers in parts.items()))
+    if not response:
+        return total * widths[ell - 1] ** solution.weight
+    outside, inside = total.as_independent(layer, as_Add=False)
+    return outside * widths[ell - 1] * sympy.Sum(inside / widths[layer], (layer, 1, ell - 1)) if total else total
 
 
-def _propagate(own: Any, source: Series, p: _Parameters, first: PolyElement, start: PolyElement) -> Series:
-    """Return X with X(l+1) = own X(l) + source(l) and X(start) = first, and prove it by substitution."""
-    exponent = next((k for k in range(64) if p.chi**k == own), None)
-    if exponent is None:
-        raise ArithmeticError(f"the homogeneous solution {own}^ell is not a power of chi^ell")
-
-    def operate(series: Series) -> Series:
-        return _difference(_shifted(series, p), _scaled(series, own))
-
-    # Degree by degree from the top: what a monomial leaves over is of lower degree.
-    solution: Series = {}
-    left = source
-    while left:
-        degree, k = max(left)
-        step = p.chi**k
-        if step == own:
-            piece = {(degree + 1, k): left[degree, k] * (1 / (step * (degree + 1)))}
-        else:
-            piece = {(degree, k): left[degree, k] * (1 / (step - own))}
-        solution = _sum([solution, piece])
-        left = _difference(left, operate(piece))
-    # The initial value is met by the homogeneous solution chi^(exponent l), which at `start` is worth own^start.
-    missing = first - _at(solution, p, start)
-    solution = _sum([solution, {(0, p.power(exponent)): missing * (1 / own)}])
-    if _difference(operate(solution), source) or _at(solution, p, start) != first:
-        raise ArithmeticError("a solution does not satisfy its recursion; this is an error in pdlt")
-    return solution
+def _collected(parts: dict[sympy.Expr, list[sympy.Expr]]) -> sympy.Expr:
+    """Return the sum of c chi^e for e -> terms of c: each c factored, common factors in front."""
+    terms = []
+    for exponent, summands in parts.items():
+        factored = sympy.factor(sympy.Add(*summands)).replace(_in_power_sums, _by_monomials)
+        power = factored.as_powers_dict().get(chi, sympy.S.Zero)
+        term = sympy.Mul(factored, chi**-power, chi ** (exponent + power))
+        terms.append(term.xreplace({_gap: ell - layer}))
+    return sympy.gcd_terms(sympy.Add(*terms)) if len(terms) > 1 else sympy.Add(*terms)
 
 
-def _sum(parts: Sequence[Series]) -> Series:
-    total: Series = {}
-    for part in parts:
-        for key, value in part.items():
-            total[key] = total[key] + value if key in total else value
-    return {key: value for key, value in total.items() if value}
+def _in_power_sums(expression: sympy.Expr) -> bool:
+    return expression.is_Add and not expression.free_symbols.isdisjoint(_POWER_SUMS)
 
 
-def _difference(left: Series, right: Series) -> Series:
-    return _sum([left, {key: -value for key, value in right.items()}])
-
-
-def _product(left: Series, right: Series) -> Series:
-    return _sum([{(d + e, j + k): x * y} for (d, j), x in left.items() for (e, k), y in right.items()])
-
-
-def _scaled(series: Series, factor: Any) -> Series:
-    return {key: value * factor for key, value in series.items()}
-
-
-def _shifted(series: Series, p: _Parameters) -> Series:
-    """Return the function of l + 1."""
-    return _sum([{(e, k): value * (p.chi**k * comb(d, e))} for (d, k), value in series.items() for e in range(d + 1)])
-
-
-def _at(series: Series, p: _Parameters, depth: PolyElement) -> PolyElement:
-    """Return the value at a depth, which is 1 unless chi is."""
-    total = p.ring.zero
-    for (d, k), value in series.items():
-        total += value * depth**d * p.chi**k
-    return total
-
-
-def _expression(
-    solution: _Solution, solved: _State, numbers: dict[sympy.Symbol, sympy.Expr], critical: bool
-) -> sympy.Expr:
-    a_2 = numbers.get(A_2, A_2)
-    values = {lambda_W: lambda_W * a_2, **numbers}
-    if not critical:
-        values[sympy.Symbol("chi")] = C_W * a_2
-    parts: dict[int, sympy.Expr] = {}
-    for (d, k), value in solution.series.items():
-        parts[k] = parts.get(k, sympy.S.Zero) + value.as_expr().subs(values, simultaneous=True) * ell**d
-    total = sympy.Add(*(sympy.factor(part) * (C_W * a_2) ** (k * ell) for k, part in sorted(parts.items())))
-    if not solution.summed:
-        return total
-    return sympy.Sum(total * widths[ell - 1] / widths[layer], (layer, 1, ell - 1)) if total else total
+def _by_monomials(polynomial: sympy.Expr) -> sympy.Expr:
+    """Return a polynomial in power sums with its coefficients factored."""
+    sums = [p for p in _POWER_SUMS if p in polynomial.free_symbols]
+    terms = sympy.Poly(polynomial, *sums).terms()
+    return sympy.Add(*(sympy.factor(c) * sympy.Mul(*map(sympy.Pow, sums, powers)) for powers, c in terms))

@@ -13,6 +13,7 @@ import pdlt
 from pdlt.checks.arithmetic import single_input
 from pdlt.checks.gaussian import homogeneous_average
 from pdlt.symbolic import depth as closed
+from pdlt.symbolic import depth_series
 from pdlt.symbolic.depth import A_2, K, ell, widths
 from pdlt.symbolic.expressions import C_W, lambda_b, lambda_W
 
@@ -153,10 +154,11 @@ def test_free_weight_variance_tends_to_the_critical_one() -> None:
 UNEQUAL = [3, 5, 2, 7, 4]
 
 
-def test_unequal_widths_solve_the_recursion() -> None:
+@pytest.mark.parametrize("variance", [Fraction(8, 5), Fraction(7, 3)], ids=["critical", "free"])
+def test_unequal_widths_solve_the_recursion(variance: Fraction) -> None:
     slopes = (Fraction(1, 2), Fraction(1))
-    values = {**VALUES, C_W: Fraction(8, 5)}
-    found = pdlt.closed_form(None, "leaky_relu(1/2)", equal_widths=False)
+    values = {**VALUES, C_W: variance}
+    found = pdlt.closed_form(None, "leaky_relu(1/2)", critical=variance == Fraction(8, 5), equal_widths=False)
     states = iterated(None, 1, UNEQUAL, slopes, values)
     sizes = {widths[layer]: size for layer, size in enumerate(UNEQUAL, start=1)}
     for layer, state in enumerate(states, start=1):
@@ -198,8 +200,9 @@ def test_exportable() -> None:
 
 def test_a_wrong_solution_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is returned is substituted back: with a solver that forgets the initial value there is no answer."""
-    shifted = closed._at
-    monkeypatch.setattr(closed, "_at", lambda series, p, depth: shifted(series, p, depth) + (1 if series else 0))
+    right = depth_series.first_value
+    wrong = lambda series, chi, depth: right(series, chi, depth) + (1 if series else 0)  # noqa: E731
+    monkeypatch.setattr(depth_series, "first_value", wrong)
     closed._solve.cache_clear()
     with pytest.raises(ArithmeticError, match="recursion"):
         pdlt.closed_form("V", "relu")
@@ -210,7 +213,7 @@ def test_a_wrong_solution_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"activation": "tanh"}, "scale-invariant"),
+        ({"activation": "tanh"}, "scale-invariant.*pdlt scaling"),
         ({"activation": "z**2"}, "scale-invariant"),
         ({"activation": "relu", "order": -1}, "`order`"),
         ({"activation": "relu", "order": 10**9}, "`order`"),
@@ -218,7 +221,7 @@ def test_a_wrong_solution_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> 
         ({"observables": []}, "empty"),
         ({"observables": ["V"], "order": 0}, "first appears"),
         ({"order": 2, "equal_widths": False}, "`equal_widths`"),
-        ({"critical": False, "equal_widths": False}, "`equal_widths`"),
+        ({"observables": ["K", "Theta"], "order": 2, "equal_widths": False}, "'Theta' at order 2"),
     ],
 )
 def test_bad_arguments(arguments: dict, message: str) -> None:
