@@ -48,6 +48,8 @@ def criticality_table(result: Criticality) -> str:
             "",
             align(["", "value", "meaning"], rows, "<<<"),
             *(["", "other critical points: " + "; ".join(remarks)] if remarks else []),
+            "",
+            f"Powers of depth and coefficients of V, A, B, ..., U: pdlt scaling \"{result.activation.to_text()}\"",
         ]
     )
 
