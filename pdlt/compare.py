@@ -1,6 +1,7 @@
 """The only place where a prediction meets a measurement."""
 
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
 from pdlt.observables import observable
-from pdlt.predict import coefficients, predict, total
-from pdlt.predict.scales import natural_size
+from pdlt.predict import TruncationWarning, coefficients, predict, total
+from pdlt.predict.trust import neglected_order
 
 if TYPE_CHECKING:
     import pandas
@@ -74,31 +75,6 @@ def compare(
     return table
 
 
-def neglected_order(prediction: "xarray.Dataset", name: str) -> "xarray.DataArray":
-    """Return the estimated size of the first neglected order of an observable's series at the network's width.
-
-    Two estimates, the larger of which is returned. The last known coefficient times what one more power of 1/n costs at
-    that layer: the largest of the relative variances V/(n K^2), A/(n Theta^2), B/(n Theta^2), as far as they were
-    computed, and of the number of hidden layers over the width. And, since a coefficient can be small by accident or
-    symmetry, the observable's natural size (powers of K and Theta by dimension) times the typical relative size of
-    order-1 tensors to the power of the neglected order. Orders of magnitude, not bounds. Up to layer 2 nothing is
-    neglected: the kernel before it does not fluctuate.
-    """
-    import xarray
-
-    fan_in = np.asarray(prediction.attrs["fan_in"], dtype=float)
-    j, key = coefficients(prediction, name)[-1]
-    values = np.abs(prediction[key].values)
-    ratios = {tensor: np.asarray(ratio) for tensor, ratio in prediction.attrs["couplings"].items()}
-    cost = np.max([ratios[t] for t in "VAB" if t in ratios] + [prediction.layer.values - 1.0], axis=0)
-    typical = np.median(list(ratios.values()), axis=0) if ratios else np.zeros(len(fan_in))
-    floor = natural_size(name, prediction.attrs["scales"]) * typical ** (observable(name).leading_order + j + 1)
-    column = (-1,) + (1,) * (values.ndim - 1)
-    size = np.maximum(values * cost.reshape(column), floor.reshape(column)) / (fan_in ** (j + 1)).reshape(column)
-    exact = (prediction.layer.values <= 2).reshape(column)
-    return xarray.DataArray(np.where(exact, 0.0, size), dims=prediction[key].dims, coords={"layer": prediction.layer})
-
-
 def disagreements(table: "pandas.DataFrame", z_max: float) -> "pandas.DataFrame":
     """Return the rows of a comparison that differ by more than z_max standard errors plus the neglected order."""
     agree = np.abs(table.measured - table.prediction) <= z_max * table.stderr + table.neglected + 1e-9
@@ -149,7 +125,10 @@ def width_sweep(
     rows = []
     for i, (width, count) in enumerate(zip(widths, counts, strict=True)):
         resized = MLP(net.depth, width, net.activation, net.C_b, net.C_W, net.lambda_b, net.lambda_W)
-        prediction = predict(resized, x, observables, order=order)
+        with warnings.catch_warnings():
+            # Where the series fails is what a sweep is there to show.
+            warnings.simplefilter("ignore", TruncationWarning)
+            prediction = predict(resized, x, observables, order=order)
         last = [net.depth]
         run = simulate(resized, x, observables, count, sampler, seed + i, layers=last, progress=progress)
         for name in observables:

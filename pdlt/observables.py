@@ -13,9 +13,10 @@ from functools import cache
 
 from pdlt.errors import PdltError, suggest
 
-#: Symmetries are found by trying all renamings and reorderings, and terms grow with Bell numbers.
+#: Symmetries are found by trying all renamings of directions and reorderings of the components that carry them.
 MAX_DIRECTIONS = 4
-MAX_COMPONENTS = 5
+MAX_DIRECTED_COMPONENTS = 6
+MAX_COMPONENTS = 12
 
 #: One string of direction letters per slot; consecutive slots 2k, 2k+1 form a component.
 Slots = tuple[str, ...]
@@ -71,7 +72,16 @@ class Observable:
 
     def canonical(self, args: tuple[int, ...]) -> tuple[int, ...]:
         """Return the smallest of the argument tuples that the tensor's index symmetries make equal to `args`."""
-        return min(tuple(args[i] for i in symmetry) for symmetry in _symmetries(self.slots, self.axes))
+        plain, directed, symmetries = _symmetries(self.slots, self.axes)
+        # Components without directions permute among themselves; the two sets of axes are independent.
+        pairs = sorted((args[i], args[j]) if args[i] <= args[j] else (args[j], args[i]) for i, j in plain)
+        smallest = min(tuple(args[i] for i in symmetry) for symmetry in symmetries)
+        result = list(args)
+        for (i, j), (first, second) in zip(plain, pairs, strict=True):
+            result[i], result[j] = first, second
+        for i, value in zip(directed, smallest, strict=True):
+            result[i] = value
+        return tuple(result)
 
 
 def cumulant(spec: str) -> Observable:
@@ -161,10 +171,15 @@ def _parse(spec: str) -> tuple[Slots, tuple[int, ...]]:
                 )
             slots.append("".join(sorted(match[1])))
             labels.append(int(match[2]))
-    if len(set("".join(slots))) > MAX_DIRECTIONS or len(slots) > 2 * MAX_COMPONENTS:
+    directed = len(_split(tuple(slots))[1])
+    if (
+        len(set("".join(slots))) > MAX_DIRECTIONS
+        or len(slots) > 2 * MAX_COMPONENTS
+        or directed > 2 * MAX_DIRECTED_COMPONENTS
+    ):
         raise PdltError(
             f"Argument `spec` may have at most {MAX_DIRECTIONS} directions and {MAX_COMPONENTS} components, "
-            f"but got {spec!r}."
+            f"{MAX_DIRECTED_COMPONENTS} of them with directions, but got {spec!r}."
         )
     if len(set(labels)) != len(labels):
         raise PdltError(f"Argument `spec` must name a different data label in every slot, but got {spec!r}.")
@@ -197,10 +212,30 @@ def _isomorphisms(source: Slots, target: Slots) -> tuple[tuple[int, ...], ...]:
 
 
 @cache
-def _symmetries(slots: Slots, axes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return the permutations of the axes under which the tensor is unchanged."""
+def _symmetries(
+    slots: Slots, axes: tuple[int, ...]
+) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Return the index symmetries of a tensor as a product of two groups.
+
+    Returns:
+        The pairs of axes of components without directions (any order of the pairs and in a pair is equal), the other
+        axes, and the permutations of those under which the tensor is unchanged.
+    """
     axis_of_slot = {slot: axis for axis, slot in enumerate(axes)}
-    return tuple(tuple(axis_of_slot[feed[slot]] for slot in axes) for feed in _isomorphisms(slots, slots))
+    plain, others = _split(slots) if axes == tuple(range(len(slots))) else ((), tuple(range(len(slots))))
+    directed = tuple(slots[i] for i in others)
+    moved = {axis_of_slot[slot]: k for k, slot in enumerate(others)}
+    places = tuple(sorted(moved))
+    symmetries = tuple(
+        tuple(axis_of_slot[others[feed[moved[axis]]]] for axis in places) for feed in _isomorphisms(directed, directed)
+    )
+    return tuple(zip(plain[::2], plain[1::2], strict=True)), places, symmetries
+
+
+def _split(slots: Slots) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the slots of components without directions, and the other slots."""
+    plain = tuple(i for i in range(len(slots)) if not slots[i] and not slots[i ^ 1])
+    return plain, tuple(i for i in range(len(slots)) if i not in plain)
 
 
 def _same_axes(slots: Slots, named: Observable) -> bool:
@@ -217,7 +252,10 @@ def _identify(slots: Slots) -> tuple[Observable, tuple[int, ...]]:
     frame = _smallest_frame(slots)
     labels = tuple(range(1, len(slots) + 1))
     generic = Observable(format_spec(frame, labels), frame, labels, tuple(range(len(slots))))
-    return generic, _isomorphisms(slots, frame)[0]
+    # In the frame components without directions come first; any order of them will do.
+    plain, others = _split(slots)
+    feed = _isomorphisms(tuple(slots[i] for i in others), frame[len(plain) :])[0]
+    return generic, (*plain, *(others[i] for i in feed))
 
 
 def _smallest_frame(slots: Slots) -> Slots:

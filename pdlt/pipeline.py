@@ -20,11 +20,12 @@ from pdlt._version import __version__
 from pdlt.equations import Theory, variable
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
-from pdlt.observables import NAMED, Observable, identify, observable
-from pdlt.symbolic.recursion import close
+from pdlt.observables import NAMED, Observable, observable
+from pdlt.symbolic.cost import duration, estimate
+from pdlt.symbolic.recursion import close, requests
 
-#: More than this is derived in minutes to hours; the cost grows roughly a hundredfold per order.
-MAX_ORDER = 4
+#: What is cheaper than this (seconds) is derived without a word.
+_QUICK = 5.0
 
 
 def derive(
@@ -32,6 +33,7 @@ def derive(
     order: int = 1,
     network: type[MLP] | MLP = MLP,
     activation: Any = None,
+    budget: float = 600.0,
 ) -> Theory:
     """Derive the recursions of observables in depth, to a given order in 1/width, from the layer map alone.
 
@@ -43,31 +45,42 @@ def derive(
         network: the architecture, `pdlt.MLP` or an instance of it; an instance supplies its activation.
         activation: name, expression or Activation to record with the theory, so that the exported JAX module
             knows it; the equations hold for any activation.
+        budget: CPU seconds that the derivation may take. Its cost is estimated first (`pdlt.symbolic.cost`); it grows
+            ten- to twentyfold per order. Ctrl-C stops it at any time.
 
     Returns:
         A closed system: the requested observables and every other cumulant that their recursions need.
 
     Raises:
-        PdltError: for unknown observables, an order that is not an integer from 0 to 4, or an observable
-            that first appears at a higher order than requested.
+        PdltError: for unknown observables, an order that is not an integer of at least 0, an observable that first
+            appears at a higher order than requested, or a derivation that is estimated to exceed `budget`.
     """
-    if isinstance(order, bool) or not isinstance(order, int) or not 0 <= order <= MAX_ORDER:
-        raise PdltError(f"Argument `order` must be an integer from 0 to {MAX_ORDER}, but got {order!r}.")
+    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+        raise PdltError(f"Argument `order` must be an integer of at least 0, but got {order!r}.")
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
+        raise PdltError(f"Argument `budget` must be a positive number of seconds, but got {budget!r}.")
     if not (network is MLP or isinstance(network, MLP)):
         raise PdltError(f"Argument `network` must be pdlt.MLP or an instance of it, but got {network!r}.")
     requested = _requested(observables, order)
-    # The leading kernel is the Gaussian that every expectation refers to, so it is always part of the system.
-    wanted = [("K", 0)]
-    frames = dict(NAMED)
-    for item in requested:
-        base = identify(item.slots)[0]
-        frames[base.name] = base
-        wanted += [(base.name, j) for j in range(order - item.leading_order + 1)]
     if activation is None and isinstance(network, MLP):
         activation = network.activation
-    with progress("deriving") as tick:
-        equations = close(wanted, frames, tick)
+    with progress(_announcement(requested, order, budget)) as tick:
+        equations = close(*requests(requested, order), tick)
     return Theory(order, tuple(o.name for o in requested), equations, _text(activation), __version__)
+
+
+def _announcement(requested: list[Observable], order: int, budget: float) -> str:
+    """Return what the progress line says; refuse what is estimated to take longer than the budget."""
+    if order <= 1:
+        return "deriving"
+    cost = estimate(requested, order)
+    if cost.seconds > budget:
+        names = ", ".join(map(str, requested))
+        raise PdltError(
+            f"Argument `order`: deriving {names} at order {order} needs about {cost}, more than `budget` = {budget:g} "
+            "seconds; pass a larger budget to pdlt.derive, ask for fewer observables or a lower order."
+        )
+    return "deriving" if cost.seconds < _QUICK else f"deriving (about {duration(cost.seconds)})"
 
 
 def _requested(observables: Sequence[str | Observable] | None, order: int) -> list[Observable]:
@@ -77,9 +90,7 @@ def _requested(observables: Sequence[str | Observable] | None, order: int) -> li
         observables = [observables]
     if not isinstance(observables, Iterable):
         raise PdltError(f"Argument `observables` must be names or specs of observables, but got {observables!r}.")
-    # A coefficient such as K_1 is part of its observable at sufficient order.
-    coefficients = {variable(name, j): name for name in NAMED for j in range(1, order + 1)}
-    found = [observable(coefficients.get(name, name) if isinstance(name, str) else name) for name in observables]
+    found = [observable(_without_order(name, order) if isinstance(name, str) else name) for name in observables]
     if not found:
         raise PdltError("Argument `observables` must name at least one observable, but is empty.")
     for item in found:
@@ -89,6 +100,13 @@ def _requested(observables: Sequence[str | Observable] | None, order: int) -> li
                 f"but `order` is {order}."
             )
     return list(dict.fromkeys(found))
+
+
+def _without_order(name: str, order: int) -> str:
+    """Return V for V_1: a coefficient is part of its observable at sufficient order."""
+    base, _, digits = name.partition("_")
+    known = base in NAMED and digits.isdecimal() and len(digits) <= len(str(order)) and 1 <= int(digits) <= order
+    return base if known and variable(base, int(digits)) == name else name
 
 
 def _text(activation: Any) -> str | None:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -89,8 +91,15 @@ def test_network_supplies_the_activation() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"order": -1}, "`order` must be an integer from 0 to 4, but got -1"),
-        ({"order": 5}, "but got 5"),
+        ({"order": -1}, "`order` must be an integer of at least 0, but got -1"),
+        ({"order": 5}, "`order`: deriving K, Theta, V, A, B, D, F, P, Q, R, S, T, U at order 5 needs about"),
+        ({"observables": ["K"], "order": 10**9}, "more than a thousand years"),
+        ({"observables": ["K"], "order": 4, "budget": 0.01}, "more than `budget` = 0.01 seconds; pass a larger budget"),
+        ({"budget": 0}, "`budget` must be a positive number of seconds, but got 0"),
+        ({"budget": float("nan")}, "`budget` must be a positive number of seconds, but got nan"),
+        ({"budget": "1h"}, "`budget` must be a positive number of seconds, but got '1h'"),
+        ({"observables": ["K_2"]}, "'K_2' is not known"),
+        ({"observables": ["K_" + "9" * 5000]}, "is not known"),
         ({"order": 1.0}, "but got 1.0"),
         ({"order": True}, "but got True"),
         ({"observables": []}, "must name at least one observable"),
@@ -106,6 +115,48 @@ def test_refusals(arguments: dict, message: str) -> None:
     with pytest.raises(PdltError) as caught:
         pdlt.derive(**arguments)
     assert message in str(caught.value)
+
+
+def test_a_refused_derivation_does_not_start(monkeypatch) -> None:
+    """The estimate comes before the work."""
+    monkeypatch.setattr("pdlt.pipeline.close", lambda *_: pytest.fail("started"))
+    with pytest.raises(PdltError, match="needs about 3 hours, 40,000,000 terms and 100 GiB of memory"):
+        pdlt.derive(["K", "V"], order=7)
+
+
+def test_a_budget_allows_what_it_covers() -> None:
+    assert len(pdlt.derive(["K", "V"], order=3, budget=0.5)) == 10
+    assert len(pdlt.derive(["K", "V"], order=3, budget=float("inf"))) == 10
+
+
+def test_progress_tells_how_long_it_will_take(monkeypatch) -> None:
+    said = []
+
+    @contextmanager
+    def progress(description):
+        said.append(description)
+        yield lambda _: None
+
+    monkeypatch.setattr("pdlt.pipeline.progress", progress)
+    monkeypatch.setattr("pdlt.pipeline.close", lambda *_: ())
+    pdlt.derive(["K", "V"], order=3)
+    pdlt.derive(["K", "V"], order=5)
+    assert said == ["deriving", "deriving (about 9.8 seconds)"]
+
+
+def test_an_interrupt_stops_a_derivation_at_once() -> None:
+    """Ctrl-C ends `pdlt derive` with exit code 130; what it interrupts here would take ten seconds and more."""
+    code = (
+        "import os, signal, threading, pdlt.cli, pdlt.pipeline\n"
+        "threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "pdlt.cli.main(['derive', '--observables', 'Theta,A', '--order', '4'])"
+    )
+    start = time.monotonic()
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 130, run.stderr
+    assert run.stderr.strip() == "Interrupted."
+    assert run.stdout == ""
+    assert time.monotonic() - start < 8
 
 
 def test_the_complete_set_takes_seconds_in_a_fresh_process() -> None:

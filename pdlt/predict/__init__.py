@@ -1,5 +1,7 @@
 """Numbers from derived equations, for concrete networks and inputs."""
 
-from pdlt.predict.initialisation import AccuracyWarning, coefficients, predict, total
+from pdlt.predict.initialisation import AccuracyWarning, predict, total
+from pdlt.predict.series import coefficients
+from pdlt.predict.trust import TruncationWarning
 
-__all__ = ["AccuracyWarning", "coefficients", "predict", "total"]
+__all__ = ["AccuracyWarning", "TruncationWarning", "coefficients", "predict", "total"]

@@ -20,6 +20,8 @@ from pdlt.networks import MLP, check_inputs
 from pdlt.observables import NAMED, Observable, identify, observable
 from pdlt.pipeline import derive
 from pdlt.predict.scales import couplings, largest
+from pdlt.predict.series import observables_of, summed
+from pdlt.predict.trust import warn_if_untrusted
 
 if TYPE_CHECKING:
     import xarray
@@ -65,6 +67,8 @@ def predict(
 
     Warns:
         AccuracyWarning: if `rtol` was not reached, or if an entry is undefined for a kinked activation.
+        TruncationWarning: if the network is too deep for its width for this order to be trusted (the first neglected
+            order is estimated to exceed half of an observable); the attribute `trusted` is then 0.
     """
     inputs = check_inputs(x)
     if not isinstance(net, MLP):
@@ -80,7 +84,9 @@ def predict(
     program = lower(theory, single=len(distinct) == 1, kinked=net.activation.slopes is not None)
     values, errors, backend = _run(program, net, distinct, rtol, method, kinks == "pointwise")
     _check_finite(program, values, net, kinks)
-    return _dataset(theory, program, net, inputs, inverse, values, errors, backend, rtol, kinks)
+    prediction = _dataset(theory, program, net, inputs, inverse, values, errors, backend, rtol, kinks)
+    prediction.attrs["trusted"] = int(warn_if_untrusted(prediction))
+    return prediction
 
 
 def evaluate_program(program: Program, net: MLP, x: np.ndarray, backend: Any, level: int) -> list[np.ndarray]:
@@ -324,6 +330,9 @@ def total(prediction: "xarray.Dataset", width: int | None = None) -> "xarray.Dat
 
     Raises:
         PdltError: if `width` is not a positive integer.
+
+    Warns:
+        TruncationWarning: if the order cannot be trusted at the given width; about its own, `predict` has warned.
     """
     import xarray
 
@@ -332,16 +341,12 @@ def total(prediction: "xarray.Dataset", width: int | None = None) -> "xarray.Dat
     if getattr(prediction, "attrs", {}).get("kind") != "prediction":
         raise PdltError("Argument `prediction` must come from pdlt.predict.")
     fan_in = np.asarray(prediction.attrs["fan_in"], dtype=float)
-    n = xarray.DataArray(fan_in if width is None else np.full_like(fan_in, width), dims="layer")
-    summed = {}
-    for key, array in prediction.data_vars.items():
-        if array.attrs["order"] == 0:
-            terms = [prediction[k] / n**j for j, k in coefficients(prediction, str(key))]
-            summed[key] = sum(terms[1:], terms[0]).assign_attrs(array.attrs)
-    attrs = {**prediction.attrs, "kind": "total", "width": [float(v) for v in n.values]}
-    return xarray.Dataset(summed, attrs=attrs)
-
-
-def coefficients(prediction: "xarray.Dataset", name: str) -> list[tuple[int, str]]:
-    """Return (j, key) of every coefficient of an observable that a prediction holds, leading one first."""
-    return [(j, variable(name, j)) for j in range(prediction.attrs["order"] + 1) if variable(name, j) in prediction]
+    n = fan_in if width is None else np.full_like(fan_in, width)
+    trusted = prediction.attrs["trusted"] if width is None else int(warn_if_untrusted(prediction, n))
+    widths = xarray.DataArray(n, dims="layer")
+    sums = {
+        name: summed(prediction, name, widths).assign_attrs(prediction[name].attrs)
+        for name in observables_of(prediction)
+    }
+    attrs = {**prediction.attrs, "kind": "total", "trusted": trusted, "width": n.tolist()}
+    return xarray.Dataset(sums, attrs=attrs)

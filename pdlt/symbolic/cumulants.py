@@ -11,7 +11,6 @@ of deltas is expanded in joint cumulants of the deltas (Leonov and Shiryaev). Th
 `recursion` runs them.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -96,15 +95,23 @@ def outer_cumulants(
         Tuples of (deltas of a cell, j), the product of these cumulants' coefficients being one term, and how often
         each occurs: deltas with equal slots are interchangeable, and there are many.
     """
-    found: Counter = Counter()
+    @cache
+    def content(cell: tuple[int, ...]) -> tuple[tuple[Jet, Jet], ...]:
+        inside = tuple(sorted(deltas[i][1] for i in cell))
+        return () if vanishes(slot_directions(inside)) else inside
+
+    # Partitions that differ by interchangeable deltas are counted before the corrections are shared out.
+    alike: Counter = Counter()
     for cells in _linking_partitions(tuple(block for block, _ in deltas), blocks, total):
-        contents = [tuple(sorted(deltas[i][1] for i in cell)) for cell in cells]
-        if any(vanishes(slot_directions(cell)) for cell in contents):
-            continue
-        least = [_least_order(len(cell)) for cell in cells]
-        for extra in _compositions(total - sum(least), len(cells)):
+        contents = [content(cell) for cell in cells]
+        if all(contents):
+            alike[tuple(sorted(contents))] += 1
+    found: Counter = Counter()
+    for contents, times in alike.items():
+        least = [_least_order(len(cell)) for cell in contents]
+        for extra in _compositions(total - sum(least), len(contents)):
             orders = [low + more - (len(cell) - 1) for cell, low, more in zip(contents, least, extra, strict=True)]
-            found[tuple(sorted(zip(contents, orders, strict=True)))] += 1
+            found[tuple(sorted(zip(contents, orders, strict=True)))] += times
     return found
 
 
@@ -119,7 +126,7 @@ def _linking_partitions(owners: tuple[int, ...], blocks: int, total: int) -> tup
     return tuple(
         cells
         for cells in _affordable_partitions(len(owners), total)
-        if _connected([{owners[i] for i in cell} for cell in cells], blocks)
+        if _connected([sum({1 << owners[i] for i in cell}) for cell in cells], blocks)
     )
 
 
@@ -147,15 +154,18 @@ def slot_directions(deltas: tuple[tuple[Jet, Jet], ...]) -> tuple[str, ...]:
     return tuple(slot[0] for delta in deltas for slot in delta)
 
 
-def _connected(cells: list[set[int]], blocks: int) -> bool:
-    """Return whether the cells link all blocks: only then does a term belong to the joint cumulant."""
-    if blocks == 1:
-        return True
-    linked: list[set[int]] = []
+def _connected(cells: list[int], blocks: int) -> bool:
+    """Return whether cells, given as bit sets of blocks, link all of them: only then is a term in the cumulant."""
+    linked: list[int] = []
     for cell in cells:
-        touching = [group for group in linked if group & cell]
-        linked = [group for group in linked if not group & cell] + [cell.union(*touching)]
-    return len(linked) == 1 and len(linked[0]) == blocks
+        apart = []
+        for group in linked:
+            if group & cell:
+                cell |= group
+            else:
+                apart.append(group)
+        linked = [*apart, cell]
+    return blocks == 1 or linked == [(1 << blocks) - 1]
 
 
 def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
@@ -176,6 +186,9 @@ def partitions_of(count: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
 
 def tuples_up_to(limit: int, length: int) -> Iterator[tuple[int, ...]]:
     """Yield all tuples of `length` non-negative integers with sum at most `limit`."""
-    for numbers in itertools.product(range(limit + 1), repeat=length):
-        if sum(numbers) <= limit:
-            yield numbers
+    if length == 0:
+        yield ()
+        return
+    for first in range(limit + 1):
+        for rest in tuples_up_to(limit - first, length - 1):
+            yield (first, *rest)

@@ -1,11 +1,14 @@
 """The engine: from the layer map to a closed system of recursions at any order in 1/width."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
+from itertools import product
+from math import prod
 
 from pdlt.equations import Equation, Tensor, Term
-from pdlt.observables import Observable, identify
+from pdlt.observables import NAMED, Observable, identify
 from pdlt.symbolic.cumulants import (
     Slot,
     Variation,
@@ -21,6 +24,22 @@ from pdlt.symbolic.jets import Jet, Monomial
 
 #: term without its coefficient -> coefficient
 _Terms = dict[tuple, Fraction]
+
+
+def requests(
+    observables: Iterable[Observable], order: int
+) -> tuple[list[tuple[str, int]], dict[str, Observable]]:
+    """Return the coefficients that observables have up to an order, and the observable behind each name.
+
+    The leading kernel is the Gaussian that every expectation refers to, so it is always among them.
+    """
+    wanted = [("K", 0)]
+    frames = dict(NAMED)
+    for item in observables:
+        base = identify(item.slots)[0]
+        frames[base.name] = base
+        wanted += [(base.name, j) for j in range(order - item.leading_order + 1)]
+    return wanted, frames
 
 
 def close(
@@ -98,50 +117,61 @@ def _expand(
     """Add the part of a product of expectations that is of order n_{l-1}^-power."""
     # A cumulant of c deltas supplies at least max(1, c - 1) >= c / 2 powers of 1/n.
     for counts in tuples_up_to(2 * power, len(factors)):
+        if blocks > 1 and len({block for (block, _), count in zip(factors, counts, strict=True) if count}) < blocks:
+            continue  # a block that does not fluctuate is linked to no other
         choices = [
             [
                 (block, variation, weight * coefficient)
                 for monomial, coefficient in polynomial.items()
                 for variation, weight in variations(monomial, count).items()
+                if _kernels(variation.monomial.jets)
             ]
             for (block, polynomial), count in zip(factors, counts, strict=True)
         ]
-        _combine(terms, sign, choices, [], blocks, power)
+        for chosen in product(*choices):
+            _collect(terms, sign, chosen, blocks, power)
 
 
-def _combine(terms: _Terms, weight: Fraction, choices: list, chosen: list, blocks: int, power: int) -> None:
-    if choices:
-        for block, variation, factor in choices[0]:
-            _combine(terms, weight * factor, choices[1:], [*chosen, (block, variation)], blocks, power)
-        return
+def _collect(
+    terms: _Terms, sign: Fraction, chosen: Sequence[tuple[int, Variation, Fraction]], blocks: int, power: int
+) -> None:
+    """Add one product of varied expectations, the deltas it carries replaced by their cumulants."""
     # Summed indices are remembered by the factor they act in until the expectations get their final places.
-    expectations = sorted(variation.monomial.sigmas for _, variation in chosen)
-    place = {i: expectations.index(variation.monomial.sigmas) for i, (_, variation) in enumerate(chosen)}
+    expectations = sorted(variation.monomial.sigmas for _, variation, _ in chosen)
     deltas = []
-    for i, (block, variation) in enumerate(chosen):
+    for block, variation, _ in chosen:
+        place = expectations.index(variation.monomial.sigmas) if variation.deltas else 0
         for first, second in variation.deltas:
-            deltas.append((block, (_bind(first, place[i]), _bind(second, place[i]))))
-    cw = sum(v.monomial.powers[0] for _, v in chosen)
-    lw = sum(v.monomial.powers[1] for _, v in chosen)
-    contractions = list(_contractions([v for _, v in chosen]))
-    if not contractions:
+            deltas.append((block, (_bind(first, place), _bind(second, place))))
+    corrections = _corrections(tuple(deltas), blocks, power)
+    if not corrections:
         return
-    for cells, multiplicity in outer_cumulants(tuple(deltas), blocks, power).items():
-        corrections = tuple(_tensor(slot_directions(cell), _arguments(cell), order) for cell, order in cells)
+    cw = sum(variation.monomial.powers[0] for _, variation, _ in chosen)
+    lw = sum(variation.monomial.powers[1] for _, variation, _ in chosen)
+    weight = prod((factor for _, _, factor in chosen), start=sign)
+    # Wick's theorem in every expectation: the leading kernels of the derivative jets left in it.
+    contractions = [sum(kernels, ()) for kernels in product(*(_kernels(v.monomial.jets) for _, v, _ in chosen))]
+    for tensors, multiplicity in corrections:
         for kernels in contractions:
-            key = ((0, 0, cw, lw, power), tuple(expectations), tuple(sorted(corrections + kernels)))
+            key = ((0, 0, cw, lw, power), tuple(expectations), tuple(sorted(tensors + kernels)))
             terms[key] = terms.get(key, Fraction(0)) + weight * multiplicity
 
 
-def _contractions(chosen: list[Variation]) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the leading kernels that Wick's theorem makes of the derivative jets left in each expectation."""
-    if not chosen:
-        yield ()
-        return
-    for pairing in wick(chosen[0].monomial.jets):
-        kernels = tuple(_tensor((a[0], b[0]), (a[1], b[1]), 0) for a, b in pairing)
-        for rest in _contractions(chosen[1:]):
-            yield kernels + rest
+@lru_cache(maxsize=1 << 16)
+def _corrections(
+    deltas: tuple[tuple[int, tuple[Jet, Jet]], ...], blocks: int, power: int
+) -> tuple[tuple[tuple[Tensor, ...], int], ...]:
+    """Return the products of cumulants that the deltas leave, as tensors, and how often each occurs."""
+    return tuple(
+        (tuple(_tensor(slot_directions(cell), _arguments(cell), order) for cell, order in cells), multiplicity)
+        for cells, multiplicity in outer_cumulants(deltas, blocks, power).items()
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _kernels(jets: tuple[Jet, ...]) -> tuple[tuple[Tensor, ...], ...]:
+    """Return the products of leading kernels that Wick's theorem makes of derivative jets; none if they vanish."""
+    return tuple(tuple(_tensor((a[0], b[0]), (a[1], b[1]), 0) for a, b in pairing) for pairing in wick(jets))
 
 
 def _bind(slot: Slot, place: int) -> Jet:
@@ -153,6 +183,7 @@ def _arguments(cell: tuple[tuple[Jet, Jet], ...]) -> tuple[int, ...]:
     return tuple(slot[1] for delta in cell for slot in delta)
 
 
+@lru_cache(maxsize=1 << 16)
 def _tensor(slots: tuple[str, ...], args: tuple[int, ...], order: int) -> Tensor:
     observable, feed = identify(slots)
     return Tensor(observable.name, order, observable.canonical(tuple(args[slot] for slot in feed)))
