@@ -18,6 +18,8 @@ COMMANDS = {
     "simulate": "Measure the same quantities on an ensemble of finite networks.",
     "compare": "Put theory beside measurement, with z-scores.",
     "criticality": "Find the critical initialisation of an activation.",
+    "scaling": "Sizes of 1/n effects against depth and width at criticality.",
+    "advise": "Advise on initialisation, learning rates and shape; say what to expect.",
     "check": "Run the claims of derivations.",
 }
 
