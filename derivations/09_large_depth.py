@@ -143,8 +143,8 @@ def tanh_wrong_sign():
 
 # %% [markdown]
 # ## Step 3: against the recursions
-# The recursions themselves, iterated through two hundred thousand layers, know nothing of balances. For $V$ only $c_K$ is
-# free; it is read off the kernel of the last layer. What is left over must fall as $(\ln\ell/\ell)^2$.
+# The recursions themselves, iterated through two hundred thousand layers, know nothing of balances. For $V$ only $c_K$
+# is free; it is read off the kernel of the last layer. What is left over must fall as $(\ln\ell/\ell)^2$.
 
 # %%
 DEPTHS = (100_000, 200_000)

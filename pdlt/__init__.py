@@ -28,6 +28,7 @@ _HOME = {
     "simulate": "pdlt.ensemble",
     "compare": "pdlt.compare",
     "width_sweep": "pdlt.compare",
+    "TruncationWarning": "pdlt.predict",
     "PdltError": "pdlt.errors",
 }
 

@@ -78,7 +78,7 @@ def _announcement(requested: list[Observable], order: int, budget: float) -> str
         names = ", ".join(map(str, requested))
         raise PdltError(
             f"Argument `order`: deriving {names} at order {order} needs about {cost}, more than `budget` = {budget:g} "
-            "seconds; pass a larger budget to pdlt.derive, ask for fewer observables or a lower order."
+            "seconds; pass a larger budget (--budget), ask for fewer observables or a lower order."
         )
     return "deriving" if cost.seconds < _QUICK else f"deriving (about {duration(cost.seconds)})"
 

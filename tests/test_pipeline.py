@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_refused_derivation_does_not_start(monkeypatch) -> None:
 def test_a_budget_allows_what_it_covers() -> None:
     assert len(pdlt.derive(["K", "V"], order=3, budget=0.5)) == 10
     assert len(pdlt.derive(["K", "V"], order=3, budget=float("inf"))) == 10
+
+
+@pytest.mark.slow
+def test_order_five_of_relu_is_the_binomial_series() -> None:
+    """n K^2 [(1 + 5/n)^(L-1) - 1] for L = 6 ends at order 5: V_j = K^2 C(5, j + 1) 5^(j + 1). K has no correction."""
+    net = pdlt.MLP(6, 200, "relu", C_W=2.0)
+    prediction = pdlt.predict(net, [[1.0]], ["K", "V"], order=5).isel(layer=-1)
+    vertex = [prediction[key].item() for key in ("V", "V_1", "V_2", "V_3", "V_4")]
+    assert vertex == pytest.approx([4 * comb(5, j + 1) * 5 ** (j + 1) for j in range(5)], rel=1e-12)
+    assert [prediction[f"K_{j}"].item() for j in range(1, 6)] == pytest.approx([0] * 5, abs=1e-9)
 
 
 def test_progress_tells_how_long_it_will_take(monkeypatch) -> None:

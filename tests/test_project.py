@@ -34,6 +34,7 @@ PUBLIC = (
     "simulate",
     "compare",
     "width_sweep",
+    "TruncationWarning",
     "PdltError",
 )
 

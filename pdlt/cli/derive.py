@@ -22,6 +22,7 @@ Examples:
 @observables_option
 @click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n.")
 @click.option("--activation", help="Recorded with the theory, so that the JAX module knows it.")
+@click.option("--budget", type=float, default=600, show_default=True, help="CPU seconds it may take, as estimated.")
 @click.option("--closed-form", is_flag=True, help="Functions of depth (linear, relu, leaky_relu, abs; default any).")
 @click.option("--off-critical", is_flag=True, help="With --closed-form: C_W free instead of 1/A_2.")
 @click.option("--unequal-widths", is_flag=True, help="With --closed-form: a width n[m] for every hidden layer.")
@@ -30,6 +31,7 @@ def command(
     observables: str | None,
     order: int,
     activation: str | None,
+    budget: float,
     closed_form: bool,
     off_critical: bool,
     unequal_widths: bool,
@@ -51,7 +53,7 @@ def command(
     from pdlt.export.plain import to_text
     from pdlt.pipeline import derive
 
-    theory = derive(parse_observables(observables), order=order, activation=activation)
+    theory = derive(parse_observables(observables), order=order, activation=activation, budget=budget)
     if output is not None:
         write_text(output, render(theory, output.suffix))
         click.echo(f"Wrote {output}: {len(theory)} equations ({', '.join(theory.keys())}).", err=True)

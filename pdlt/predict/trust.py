@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import xarray
 
 #: Estimated relative size of the first neglected order beyond which `predict` warns. The estimate errs on the large
-#: side: at 0.5 the true error of V, D, F, A, B is 13 to 26 percent at order 1 and 8 to 20 percent at order 2 (depth 6 to 40, exact
-#: finite-width ReLU and linear networks, see tests/predict/test_trust.py).
+#: side: at 0.5 the true error of V, D, F, A, B is 13 to 26 percent at order 1 and 8 to 20 percent at order 2 (exact
+#: ReLU and linear networks of finite width, depth 6 to 40; tests/predict/test_trust.py).
 THRESHOLD = 0.5
 
 #: A tensor is small by accident below this fraction of its natural size.
@@ -115,10 +115,10 @@ def relative_neglect(prediction: "xarray.Dataset", name: str, n: np.ndarray) -> 
     return np.where(prediction.layer.values <= 2, 0.0, np.nan_to_num(relative))
 
 
-def neglect(prediction: "xarray.Dataset", n: np.ndarray, threshold: float = THRESHOLD) -> Neglect | None:
+def neglect(prediction: "xarray.Dataset", n: np.ndarray) -> Neglect | None:
     """Return where a prediction cannot be trusted at widths n (shape (depth,)); None if it can."""
     sizes = {name: relative_neglect(prediction, name, n) for name in observables_of(prediction)}
-    bad = np.max(list(sizes.values()), axis=0) > threshold
+    bad = np.max(list(sizes.values()), axis=0) > THRESHOLD
     if not bad.any():
         return None
     first = int(np.argmax(bad))
