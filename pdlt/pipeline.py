@@ -77,10 +77,11 @@ def _announcement(requested: list[Observable], order: int, budget: float) -> str
     if cost.seconds > budget:
         names = ", ".join(map(str, requested))
         raise PdltError(
-            f"Argument `order`: deriving {names} at order {order} needs about {cost}, more than `budget` = {budget:g} "
-            "seconds; pass a larger budget (--budget), ask for fewer observables or a lower order."
+            f"Argument `order`: deriving {names} at order {order} needs {cost}, more than `budget` = {budget:g} "
+            "seconds. Ask for fewer observables or a lower order; pdlt.derive(..., budget=...) and "
+            "`pdlt derive --budget` allow more."
         )
-    return "deriving" if cost.seconds < _QUICK else f"deriving (about {duration(cost.seconds)})"
+    return "deriving" if cost.seconds < _QUICK else f"deriving ({duration(cost.seconds)})"
 
 
 def _requested(observables: Sequence[str | Observable] | None, order: int) -> list[Observable]:

@@ -95,7 +95,7 @@ def test_network_supplies_the_activation() -> None:
         ({"order": -1}, "`order` must be an integer of at least 0, but got -1"),
         ({"order": 5}, "`order`: deriving K, Theta, V, A, B, D, F, P, Q, R, S, T, U at order 5 needs about"),
         ({"observables": ["K"], "order": 10**9}, "more than a thousand years"),
-        ({"observables": ["K"], "order": 4, "budget": 0.01}, "more than `budget` = 0.01 seconds; pass a larger budget"),
+        ({"observables": ["K"], "order": 4, "budget": 0.01}, "more than `budget` = 0.01 seconds. Ask for fewer"),
         ({"budget": 0}, "`budget` must be a positive number of seconds, but got 0"),
         ({"budget": float("nan")}, "`budget` must be a positive number of seconds, but got nan"),
         ({"budget": "1h"}, "`budget` must be a positive number of seconds, but got '1h'"),

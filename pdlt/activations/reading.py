@@ -120,5 +120,5 @@ def _error(spec: Any, problem: str) -> PdltError:
     return PdltError(
         f"Argument `activation` must be a name ({', '.join(BUILTIN)}), an expression in one variable such as "
         f"'z*tanh(log(1+exp(z)))', a sympy expression in one symbol or an Activation, but got {shown}: "
-        f"{problem.rstrip('.')}."
+        f"{problem if problem.endswith('?') else problem.rstrip('.') + '.'}"
     )

@@ -101,6 +101,25 @@ config_option = click.option(
 )
 
 
+def activation_argument(command: Callable) -> Callable:
+    """Add ACTIVATION, which may also be given as --activation (in a --config file, say)."""
+    option = click.option("--activation", "activation_option", help="The same as ACTIVATION.")
+    return click.argument("activation", required=False)(option(command))
+
+
+def chosen_activation(argument: str | None, option: str | None) -> str | None:
+    """Return what either form gives.
+
+    Raises:
+        PdltError: if both do.
+    """
+    context = click.get_current_context()
+    typed = context.get_parameter_source("activation_option") is ParameterSource.COMMANDLINE
+    if argument is not None and option is not None and typed:
+        raise PdltError(f"Option --activation must be left out beside ACTIVATION, but got {argument!r} and {option!r}.")
+    return option if argument is None else argument
+
+
 def observables_option(command: Callable) -> Callable:
     """Add --observables."""
     text = 'Names and specs separated by commas, e.g. K,V,Theta or "a1 a2 | b3 b4". Default: all named ones.'

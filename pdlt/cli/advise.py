@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pdlt.cli._options import check_suffix, output_options, write_text
+from pdlt.cli._options import activation_argument, check_suffix, chosen_activation, output_options, write_text
 from pdlt.errors import PdltError
 
 _FIGURES = (".png", ".pdf", ".svg")
@@ -23,7 +23,7 @@ Examples:
 Every number comes with the assumptions it rests on, at the end of the text and in the JSON.
 """,
 )
-@click.option("--activation", required=True, help='Name or formula: gelu, "z*tanh(z)".')
+@activation_argument
 @click.option("--width", type=int, help="Hidden width; chosen to fit the depth if not given.")
 @click.option("--depth", type=int, help="Number of weight layers L; chosen to fit the width if not given.")
 @click.option("--outputs", type=int, default=1, show_default=True, help="Number of outputs.")
@@ -31,7 +31,8 @@ Every number comes with the assumptions it rests on, at the end of the text and 
 @click.option("--input-square", type=float, help="x.x/n_0 of the inputs; 1 or what starts the kernel at K*.")
 @output_options(".json, .txt, .png, .pdf, .svg")
 def command(
-    activation: str,
+    activation: str | None,
+    activation_option: str | None,
     width: int | None,
     depth: int | None,
     outputs: int,
@@ -40,7 +41,10 @@ def command(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Advise on initialisation, learning rates and shape, and say what to expect of one network."""
+    """Advise on initialisation, learning rates and shape for ACTIVATION, and say what to expect of one network."""
+    activation = chosen_activation(activation, activation_option)
+    if activation is None:
+        raise PdltError("Option --activation must be given, but is missing; names and formulas are accepted.")
     check_suffix(output, (".json", ".txt", *_FIGURES))
     from pdlt.predict.advice import advise
     from pdlt.report.advice import advice_figure, advice_table, prepare_figure

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pdlt.cli._options import output_options, write_text
+from pdlt.cli._options import activation_argument, chosen_activation, output_options, write_text
 from pdlt.errors import PdltError
 
 
@@ -21,11 +21,14 @@ Examples:
 Use the numbers with `pdlt predict --activation gelu --critical ...`.
 """,
 )
-@click.argument("activation", required=False)
+@activation_argument
 @click.option("--digits", type=int, default=30, show_default=True, help="Significant digits of C_b, C_W and K*.")
 @output_options(".json, .txt, .md for the overview")
-def command(activation: str | None, digits: int, as_json: bool, output: Path | None) -> None:
+def command(
+    activation: str | None, activation_option: str | None, digits: int, as_json: bool, output: Path | None
+) -> None:
     """Find the critical initialisation of ACTIVATION, its universality class and exponents."""
+    activation = chosen_activation(activation, activation_option)
     from pdlt.activations import BUILTIN
     from pdlt.predict.criticality import criticality
     from pdlt.report.criticality import criticality_table, overview_table

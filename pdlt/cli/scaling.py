@@ -5,7 +5,14 @@ from pathlib import Path
 
 import click
 
-from pdlt.cli._options import observables_option, output_options, parse_observables, write_text
+from pdlt.cli._options import (
+    activation_argument,
+    chosen_activation,
+    observables_option,
+    output_options,
+    parse_observables,
+    write_text,
+)
 from pdlt.errors import PdltError
 
 _FIGURES = (".png", ".pdf", ".svg")
@@ -22,7 +29,7 @@ Examples:
   pdlt scaling                                   an overview of all built-in activations
 """,
 )
-@click.argument("activation", required=False)
+@activation_argument
 @observables_option
 @click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n.")
 @click.option("--regime", help="at-rest (kernel at its fixed point) or approach; default: at-rest where it exists.")
@@ -33,6 +40,7 @@ Examples:
 @output_options(".json, .txt, .tex, .png, .pdf, .svg; overview: .json, .txt, .md")
 def command(
     activation: str | None,
+    activation_option: str | None,
     observables: str | None,
     order: int,
     regime: str | None,
@@ -42,6 +50,7 @@ def command(
     output: Path | None,
 ) -> None:
     """Relative sizes of 1/n effects at large depth for ACTIVATION: powers of depth, coefficients, corrections."""
+    activation = chosen_activation(activation, activation_option)
     from pdlt.predict.couplings import Scaling
     from pdlt.predict.scaling import scaling
     from pdlt.report.scaling import overview_table, scaling_table
@@ -54,8 +63,10 @@ def command(
         found = scaling(
             name, parse_observables(observables), order, regime and regime.replace("-", " "), learning_rates
         )
+        if default is not None and found.weights is None:
+            return found  # in the overview w need not matter to all of them
         chosen = share if share is not None else default
-        return found if chosen is None or found.weights is None else found.at_share(chosen)
+        return found if chosen is None else found.at_share(chosen)
 
     if activation is not None:
         result = solve(activation, None)

@@ -277,7 +277,8 @@ def _profile(critical: Criticality, input_square: float, width: int, deepest: in
         "gradient_fluctuation": _relative_deviation(gradient, width),
         "ntk_change": size * change.value,
         "ntk_change_error": np.abs(size * change.value) * size * change.gross,
-        "truncation": np.max([coupling, *np.abs(others)], axis=0),
+        # The kernel of layer 1 does not fluctuate: up to layer 2 the leading coefficients are everything.
+        "truncation": np.max([coupling, *np.abs(others)], axis=0) * (np.arange(1, horizon + 1) > 2),
     }
     return Profile(**{name: values[1:deepest] for name, values in columns.items()})
 

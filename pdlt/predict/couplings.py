@@ -85,9 +85,7 @@ class Coupling:
         tensor, *order = self.name.split("_")
         above = sp.latex(sp.Symbol(tensor)) + (rf"^{{\{{{order[0]}\}}}}" if order else "")
         below = sp.latex(sp.Symbol("K") ** alpha * sp.Symbol("Theta") ** beta)
-        terms = [sp.latex(term.expression) for term in self.terms] or ["0"]
-        right = terms[0] + "".join(f" {term}" if term.startswith("-") else f" + {term}" for term in terms[1:])
-        return rf"{above} \Big/ {below} &= {right}" + ("" if self.exact else r" + \dots")
+        return rf"{above} \Big/ {below} &= {_latex_sum(self.terms, self.exact)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data; coefficients as text."""
@@ -112,7 +110,8 @@ class Scaling:
         criticality: the critical point, its class and exponents.
         regime: "at rest" (the kernel starts at its fixed point, series are exact) or "approach" (it flows there).
         learning_rates: how they depend on depth, in words.
-        kernel, theta: K and Theta as functions of `ell`; Theta in units in which its leading coefficient is one.
+        kernel_terms, theta_terms: K and Theta as functions of depth, dominant terms first; Theta in units in which its
+            leading coefficient is one. The constants c_K and c_Theta are defined by these.
         couplings: by name.
         weights: the share w of the weights in Theta: the symbol, a number after `at_share`, None if it does not matter.
         limits: for the scale-invariant class, the couplings over n^order to all orders in 1/n when depth and width go
@@ -123,19 +122,31 @@ class Scaling:
     criticality: Criticality
     regime: str
     learning_rates: str
-    kernel: sp.Expr
-    theta: sp.Expr
+    kernel_terms: tuple[Contribution, ...]
+    theta_terms: tuple[Contribution, ...]
     couplings: dict[str, Coupling]
     begins: float
     weights: sp.Expr | None = share
     limits: Mapping[str, sp.Expr] = field(default_factory=dict)
+
+    @property
+    def kernel(self) -> sp.Expr:
+        """K as an expression in `ell`."""
+        return sp.Add(*(term.expression for term in self.kernel_terms))
+
+    @property
+    def theta(self) -> sp.Expr:
+        """Theta as an expression in `ell`."""
+        return sp.Add(*(term.expression for term in self.theta_terms))
 
     def __getitem__(self, name: str) -> Coupling:
         return self.couplings[name]
 
     def to_latex(self) -> str:
         """Return all couplings as an align environment; each is to be divided by n^order."""
-        lines = " \\\\\n".join(coupling.to_latex() for coupling in self.couplings.values())
+        means = [("K", self.kernel_terms), (r"\Theta", self.theta_terms)]
+        head = [f"{name} &= {_latex_sum(terms, self.regime == 'at rest')}" for name, terms in means]
+        lines = " \\\\\n".join([*head, *(coupling.to_latex() for coupling in self.couplings.values())])
         return f"\\begin{{align}}\n{lines}\n\\end{{align}}\n"
 
     def _repr_latex_(self) -> str:
@@ -151,7 +162,10 @@ class Scaling:
             PdltError: if it is not.
         """
         if self.weights != share:
-            raise PdltError("Argument `share` must be left out: nothing depends on it with these learning rates.")
+            raise PdltError(
+                "Argument `share` must be left out: "
+                + ("nothing here depends on it." if self.weights is None else f"it is {self.weights} already.")
+            )
         try:
             number = Fraction(str(weights))
         except (ValueError, ZeroDivisionError):
@@ -161,11 +175,10 @@ class Scaling:
         value = {share: sp.Rational(number.numerator, number.denominator)}
         couplings = {}
         for name, coupling in self.couplings.items():
-            numbers = [(term, sp.expand(term.coefficient.xreplace(value))) for term in coupling.terms]
-            terms = tuple(term._replace(coefficient=number) for term, number in numbers if number)
-            couplings[name] = replace(coupling, terms=terms)
+            couplings[name] = replace(coupling, terms=_at(coupling.terms, value))
         limits = {name: _factored(limit.xreplace(value)) for name, limit in self.limits.items()}
-        return replace(self, theta=self.theta.xreplace(value), couplings=couplings, weights=value[share], limits=limits)
+        theta = _at(self.theta_terms, value)
+        return replace(self, theta_terms=theta, couplings=couplings, weights=value[share], limits=limits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -186,9 +199,24 @@ class Scaling:
         }
 
 
+def _at(terms: tuple[Contribution, ...], value: dict[sp.Symbol, sp.Expr]) -> tuple[Contribution, ...]:
+    numbers = [(term, sp.expand(term.coefficient.xreplace(value))) for term in terms]
+    return tuple(term._replace(coefficient=number) for term, number in numbers if number)
+
+
 def _factored(limit: sp.Expr) -> sp.Expr:
-    """Return a sum of exponentials with each coefficient factored."""
-    return sp.Add(*(sp.factor(term) for term in sp.Add.make_args(limit)))
+    """Return a sum of exponentials with each coefficient factored; the exponentials are left alone."""
+    terms = []
+    for term in sp.Add.make_args(limit):
+        coefficient, exponential = term.as_independent(sp.exp, as_Add=False)
+        terms.append(sp.factor(coefficient) * exponential)
+    return sp.Add(*terms)
+
+
+def _latex_sum(terms: tuple[Contribution, ...], exact: bool) -> str:
+    parts = [sp.latex(term.expression) for term in terms] or ["0"]
+    text = parts[0] + "".join(f" {part}" if part.startswith("-") else f" + {part}" for part in parts[1:])
+    return text if exact else text + r" + \dots"
 
 
 def exponent_of(power: Fraction) -> sp.Expr:

@@ -11,6 +11,7 @@ Units: with C_W = 1 a learning rate lambda_W stands for lambda_W / C_W.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from math import comb, factorial
@@ -21,9 +22,11 @@ import sympy as sp
 from sympy.polys.rings import PolyRing, ring
 
 from pdlt.activations import Activation
+from pdlt.errors import PdltError
 from pdlt.predict import expansion
 from pdlt.predict.criticality import Criticality
 from pdlt.predict.one_input import OneInput
+from pdlt.symbolic import dominant_balance
 from pdlt.symbolic.dominant_balance import Flow, Key, constant
 from pdlt.symbolic.double_scaling import w
 from pdlt.symbolic.power_log import PowerLog
@@ -32,8 +35,11 @@ from pdlt.symbolic.power_log import PowerLog
 share = w
 lambda_b, lambda_W = sp.symbols("lambda_b lambda_W", nonnegative=True)
 
-#: Powers of y to which expectations are known; digits of real coefficients.
-_POWERS, _DIGITS = 5, 34
+#: lambda_W / (C_W lambda_b), where that matters.
+ratio = sp.Symbol("u", nonnegative=True)
+
+#: Digits of real coefficients.
+_DIGITS = 34
 #: Series of the flows with clock 1/l are polynomials in l of degree at most this, known exactly.
 _DEGREE = 12
 
@@ -41,8 +47,8 @@ Series = list[Any]
 
 
 def coefficients(domain: Any, keys: list[Key]) -> PolyRing:
-    """Return the ring of the coefficients: share and learning rates, and one constant per tensor."""
-    names = [share, lambda_b, lambda_W, *dict.fromkeys(constant(key) for key in [("K", 0), *keys])]
+    """Return the ring of the coefficients: share, learning rates and their ratio, and one constant per tensor."""
+    names = [share, lambda_b, lambda_W, ratio, *dict.fromkeys(constant(key) for key in [("K", 0), *keys])]
     return ring(names, domain)[0]
 
 
@@ -81,7 +87,7 @@ class Point:
     @property
     def cut(self) -> Fraction:
         """The power of y at which the expectations are cut."""
-        return Fraction(_DEGREE if self.at_rest else _POWERS)
+        return Fraction(_DEGREE if self.at_rest else _powers(self.m))
 
     def series(self, coefficients: PolyRing, values: Series) -> PowerLog:
         """Return sum_j values[j] y^j."""
@@ -110,28 +116,28 @@ def at_rest(c: Criticality) -> Point:
     )  # fmt: skip
 
 
-def approach(c: Criticality) -> Point:
-    """Return the flow towards the fixed point, for the half-stable class and K*=0."""
+def approach(c: Criticality, order: int) -> Point:
+    """Return the flow towards the fixed point, for the half-stable class and K*=0, as an order in 1/n needs it."""
     if c.universality_class == "K*=0":
-        return _at_zero(c)
+        return _at_zero(c, order)
     domain, mean, point = _real(c)
     with mpmath.workdps(_DIGITS + 15):
         step, perpendicular = -1 / point.series.a[0], point.series.b[0] / point.series.a[0]
     return Point(
         domain, 1, (_number(domain, point.K_star), _number(domain, step)),
-        _around(mean, domain, point.K_star, step, _POWERS),
+        _around(mean, domain, point.K_star, step, _powers(1)),
         _number(domain, point.C_b), _number(domain, point.C_W),
         _fraction(domain, _number(domain, perpendicular)), False,
     )  # fmt: skip
 
 
-def flow(point: Point, keys: list[Key], rates: Callable[[PolyRing], tuple[PowerLog, PowerLog]]) -> Flow:
-    """Return the flow of a point.
+def flow(point: Point, keys: list[Key], biases: Any, weights: Any) -> Flow:
+    """Return the flow of a point, with constant learning rates.
 
     Args:
         point: the critical point.
         keys: the tensors that are to be solved for.
-        rates: lambda_b and lambda_W as series over the ring that it is given.
+        biases, weights: lambda_b and lambda_W: symbols, numbers of the domain or polynomials of `coefficients`.
     """
     over = coefficients(point.domain, keys)
 
@@ -139,14 +145,37 @@ def flow(point: Point, keys: list[Key], rates: Callable[[PolyRing], tuple[PowerL
     def average(derivatives: int, orders: tuple[int, ...]) -> PowerLog:
         return point.series(over, point.averages(derivatives, orders))
 
-    biases, weights = rates(over)
-    parameters = (point.series(over, [point.C_b]), biases, point.series(over, [point.C_W]), weights)
+    rates = [point.series(over, [_element(over, value)]) for value in (biases, weights)]
+    parameters = (point.series(over, [point.C_b]), rates[0], point.series(over, [point.C_W]), rates[1])
     first = None
     if point.at_rest:
         # Theta = lambda_b + lambda_W x.x/n_0 in layer 1, where K = C_b + C_W x.x/n_0 is K* already.
         square = (point.kernel[0] - point.C_b) / point.C_W
-        first = {("Theta", 0): sum((biases + weights.scaled(square)).terms.values(), over.zero)}
+        first = {("Theta", 0): sum((rates[0] + rates[1].scaled(square)).terms.values(), over.zero)}
     return Flow(point.m, point.change(over), average, parameters, point.perpendicular, first)
+
+
+def with_equal_contributions(along: Flow) -> tuple[Flow, PowerLog]:
+    """Return the flow with learning rates by which all layers contribute equally to Theta, and Theta.
+
+    What a layer contributes is passed on by chi_perp, as h(y') = chi_perp(y) h(y). So lambda_b = (1 - w) h and
+    lambda_W <sigma sigma> = w h in every layer, the first one included, and Theta = l h: each layer adds one h. These
+    are the rates of `equivalent_learning_rates`.
+    """
+    chi_perp = along.average(0, (1, 1)) * along.parameters[2]
+    h = dominant_balance.transported(chi_perp, along, ("Theta", 0))
+    entered = h.substitute(along.change)
+    part = along.ring(share)
+    weights = (entered * along.average(0, (0, 0)).power(Fraction(-1))).scaled(part)
+    parameters = (along.parameters[0], entered.scaled(1 - part), along.parameters[2], weights)
+    depth = PowerLog.monomial(along.ring, 1, -1, along.change.cut)
+    if along.first is None:
+        depth = dominant_balance.depth(along, along.change.cut)
+    return replace(along, parameters=parameters), depth * h
+
+
+def _element(over: PolyRing, value: Any) -> Any:
+    return over(value) if isinstance(value, sp.Symbol) else over.one * value
 
 
 def _scale_invariant(slopes: Iterable[sp.Expr]) -> Point:
@@ -167,22 +196,23 @@ def _scale_invariant(slopes: Iterable[sp.Expr]) -> Point:
     return Point(sp.QQ, 1, (sp.QQ(1), sp.QQ(0)), averages, sp.QQ(0), sp.QQ(1), Fraction(0), True)
 
 
-def _at_zero(c: Criticality) -> Point:
+def _at_zero(c: Criticality, order: int) -> Point:
     point = next(p for p in c.points if p.K_star == 0)
     m = point.series.leading or 1  # a stable point has a leading coefficient
-    # Factors have up to three derivatives, products up to four more, and each power of K takes two.
-    domain, taylor = _taylor(c.activation, 2 * _POWERS + 8, m)
+    powers = _powers(m)
+    # Factors have up to three derivatives, products up to four more for every order, and each power of K takes two.
+    domain, taylor = _taylor(c.activation, 2 * (powers - 1) + 4 * order + 3, m)
 
     def in_kernel(derivatives: int, orders: tuple[int, ...]) -> Series:
         """Return the coefficients of <f>_K = sum_n f^(2n)(0) K^n / (2^n n!)."""
-        last = 2 * (_POWERS - 1) + derivatives
+        last = 2 * (powers - 1) + derivatives
         product = [domain.one] + [domain.zero] * last
         for k in orders:
             product = [
                 sum((comb(i, j) * product[j] * taylor[k + i - j] for j in range(i + 1)), domain.zero)
                 for i in range(last + 1)
             ]
-        return [product[2 * n + derivatives] / (2**n * factorial(n)) for n in range(_POWERS)]
+        return [product[2 * n + derivatives] / (2**n * factorial(n)) for n in range(powers)]
 
     a, b = in_kernel(0, (0, 0))[m + 1], in_kernel(0, (1, 1))[m]
     scale = -m * a if m == 1 else (-m * a) ** (domain.one / m)
@@ -194,14 +224,25 @@ def _at_zero(c: Criticality) -> Point:
     return Point(domain, m, kernel, averages, domain.zero, domain.one, _fraction(domain, b / a), False)
 
 
+def _powers(m: int) -> int:
+    """Return to how many powers of y expectations must be known for relative corrections of y^m, that is 1/l."""
+    return 3 + 2 * m
+
+
 def _taylor(activation: Activation, last: int, m: int) -> tuple[Any, Series]:
     """Return sigma^(k)(0)/sigma'(0), k = 0 ... last, and their domain: rational numbers if all of them are."""
-    values = [expansion.taylor(activation, k) for k in range(last + 1)]
+    domain = _reals()
+    try:
+        values = [expansion.taylor(activation, k) for k in range(last + 1)]
+    except PdltError:
+        # Its higher derivatives are too large to be worked out, but not to be evaluated.
+        with mpmath.workdps(2 * _DIGITS):
+            numbers = mpmath.taylor(activation.mpmath(0), 0, last)
+            return domain, [_number(domain, factorial(k) * c / numbers[1]) for k, c in enumerate(numbers)]
     exact = [sp.cancel(value / values[1][1]) for _, value in values]
     # The clock contains the m-th root of a_m.
     if m == 1 and all(value.is_Rational for value in exact):
         return sp.QQ, [sp.QQ.from_sympy(value) for value in exact]
-    domain = _reals()
     return domain, [_number(domain, value) / _number(domain, values[1][0]) for value, _ in values]
 
 

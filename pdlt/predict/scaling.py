@@ -55,7 +55,7 @@ def scaling(
         learning_rates: "equivalent" lets all layers contribute equally to Theta, lambda_b ~ l^-p_perp and
             lambda_W ~ l^(p_0 - p_perp) (PDLT, arXiv:2106.10165, chapter 9; `pdlt.equivalent_learning_rates`), with the
             weights' share w of Theta left open. "constant": the same lambda_b and lambda_W in all layers; where the
-            biases' part of Theta outgrows that of the weights, the symbol lambda_W stands for lambda_W/(C_W lambda_b).
+            biases' part of Theta outgrows that of the weights, the symbol u stands for lambda_W/(C_W lambda_b).
             "weights": constant, with lambda_b = 0. At rest the first two are the same.
 
     Raises:
@@ -67,6 +67,8 @@ def scaling(
             f"Argument `learning_rates` must be one of {', '.join(LEARNING_RATES)}, but got {learning_rates!r}."
         )
     theory = derive(observables, order=order)
+    if order == 0:
+        raise PdltError("Argument `order` must be at least 1, but got 0: K and Theta have no size in 1/n.")
     found = _known(read_activation(activation))
     found.require()
     chosen = _regime(found, regime)
@@ -96,37 +98,29 @@ def _regime(c: Criticality, regime: str | None) -> str:
 
 
 def _solve(c: Criticality, theory: Theory, regime: str, learning_rates: str, tick: Callable[[str], None]) -> Scaling:
-    point = flows.at_rest(c) if regime == "at rest" else flows.approach(c)
+    point = flows.at_rest(c) if regime == "at rest" else flows.approach(c, theory.order)
     equations = driving_order(dict.fromkeys([*theory.equations, *derive(["Theta"], order=0).equations]))
     keys: list[Key] = [(e.name, e.order) for e in equations]
-    exponents = (Fraction(0), Fraction(0))
-    if learning_rates == "equivalent":
-        exponents = (point.perpendicular, point.perpendicular - point.kernel_power)
-
-    def flow(values: Callable[[PolyRing], tuple[Any, Any]]) -> Flow:
-        def rates(over: PolyRing) -> tuple[PowerLog, PowerLog]:
-            biases, weights = (
-                PowerLog.monomial(over, value, e, e + point.cut)
-                for value, e in zip(values(over), exponents, strict=True)
-            )
-            return biases, weights
-
-        return flows.flow(point, keys, rates)
 
     def solve(equation: Equation, along: Flow, solved: dict[Key, PowerLog]) -> dict[Key, PowerLog]:
         tick(equation.key)
         return dominant_balance.solve([equation], along, solved)
 
-    # First Theta alone, to learn its leading coefficient; then everything in units in which that is one.
-    biases = 0 if learning_rates == "weights" else 1
-    first = flow(lambda over: (biases * over(flows.lambda_b), over(flows.lambda_W)))
-    (theta,) = (e for e in equations if (e.name, e.order) == ("Theta", 0))
-    solved = solve(theta, first, {("K", 0): point.series(first.ring, list(point.kernel))})
-    lead = _lead(solved["Theta", 0])
-    along = flow(lambda over: _units(lead, over))
-    solved = {("K", 0): point.series(along.ring, list(point.kernel))}
+    def kernel(along: Flow) -> dict[Key, PowerLog]:
+        return {("K", 0): point.series(along.ring, list(point.kernel))}
+
+    if learning_rates == "equivalent":
+        along, theta = flows.with_equal_contributions(flows.flow(point, keys, 1, 1))
+        solved = {**kernel(along), ("Theta", 0): theta}
+    else:
+        # First Theta alone, to learn its leading coefficient; then everything in units in which that is one.
+        first = flows.flow(point, keys, 0 if learning_rates == "weights" else flows.lambda_b, flows.lambda_W)
+        (theta_equation,) = (e for e in equations if (e.name, e.order) == ("Theta", 0))
+        lead = _lead(solve(theta_equation, first, kernel(first))["Theta", 0])
+        along = flows.flow(point, keys, *_units(*lead, first.ring))
+        solved = kernel(along)
     for equation in equations:
-        solved = solved if equation.key == "K" else solve(equation, along, solved)
+        solved = solve(equation, along, solved)
     return _collect(c, theory, regime, learning_rates, along, solved)
 
 
@@ -139,13 +133,12 @@ def _lead(theta: PowerLog) -> tuple[Any, Any]:
     return biases, weights
 
 
-def _units(lead: tuple[Any, Any], over: PolyRing) -> tuple[Any, Any]:
+def _units(biases: Any, weights: Any, over: PolyRing) -> tuple[Any, Any]:
     """Return lambda_b and lambda_W for which the leading coefficient of Theta is one."""
-    biases, weights = lead
     one = over.domain.one
     if biases and weights:
         return (1 - over(share)) * (one / biases), over(share) * (one / weights)
-    return (over.one * (one / biases), over(flows.lambda_W) * (one / biases)) if biases else (0, one / weights)
+    return (one / biases, over(flows.ratio) * (one / biases)) if biases else (0, one / weights)
 
 
 def _collect(
@@ -178,7 +171,7 @@ def _collect(
     # l against beta log(l) in the depth as a function of the clock.
     slope = flow.ring.zero if change is None else change.terms.get((Fraction(flow.m), 1), flow.ring.zero)
     begins = max(1.0, abs(float(flow.ring.domain.to_sympy(slope.coeff(1)))))
-    functions = [sp.Add(*(t.expression for t in _terms(at_depth(series), flow.m))) for series in (kernel, theta)]
+    kernel_terms, theta_terms = (_terms(at_depth(series), flow.m) for series in (kernel, theta))
     matters = any(t.coefficient.has(share) for coupling in couplings.values() for t in coupling.terms)
     weights = share if matters else None
     limits = {}
@@ -187,7 +180,7 @@ def _collect(
         limits = double_scaling(names, c.activation) if names else {}
         if learning_rates == "weights":
             limits = {name: limit.xreplace({share: sp.Integer(1)}) for name, limit in limits.items()}
-    return Scaling(c, regime, learning_rates, functions[0], functions[1], couplings, begins, weights, limits)
+    return Scaling(c, regime, learning_rates, kernel_terms, theta_terms, couplings, begins, weights, limits)
 
 
 def _terms(series: PowerLog, m: int) -> tuple[Contribution, ...]:

@@ -1,5 +1,6 @@
 """Advice as a text table and a figure."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def advice_table(advice: Advice) -> str:
         "SHAPE\n" + _shape(advice),
         "WHAT TO EXPECT\n" + _expected(advice),
         "GROWTH WITH DEPTH at this width\n" + _growth(advice),
-        "ASSUMPTIONS\n" + "\n".join(f"- {name}: {text}" for name, text in advice.assumptions.items()),
+        "ASSUMPTIONS\n" + "\n".join(_wrapped(name, text) for name, text in advice.assumptions.items()),
     ]
     return "\n\n".join(parts)
 
@@ -135,7 +136,11 @@ def _expected(advice: Advice) -> str:
         ["excess kurtosis of an output", f"{advice.output_excess_kurtosis:.3g}", "zero for a Gaussian process"],
         ["tangent kernel", f"± {_percent(advice.ntk_fluctuation)}", "between seeds, relative"],
         ["squared gradient norm", f"± {_percent(advice.gradient_fluctuation)}", "between seeds, relative"],
-        ["feature learning", _change(advice), "change of the tangent kernel by fitting one point"],
+        [
+            "feature learning",
+            _change(advice.ntk_change, advice.ntk_change_error),
+            "change of the tangent kernel by fitting one point",
+        ],
         ["neglected order", _percent(advice.truncation), "relative size, order of magnitude"],
     ]
     return _indent(align(["", "value", "meaning"], rows, "<><")) + "\n  " + _trust(advice)
@@ -149,15 +154,20 @@ def _trust(advice: Advice) -> str:
         text = f"At this width order 1/n is trusted up to depth {advice.trusted_depth}"
     else:
         text = f"NOT TRUSTED: this network is too deep for its width, order 1/n ends at depth {advice.trusted_depth}"
-    doubt = "; the feature learning is not resolved" if advice.ntk_change_error >= abs(advice.ntk_change) > 0 else ""
-    return f"{text} (neglected order below {_percent(THRESHOLD)}){doubt}."
+    resolved = [
+        int(depth)
+        for depth, value, error in zip(advice.profile.depth, advice.profile.ntk_change, advice.profile.ntk_change_error)
+        if _change(float(value), float(error)) != "not resolved"
+    ]
+    doubt = f" The feature learning is resolved up to depth {resolved[-1]}." if resolved else ""
+    return f"{text} (neglected order below {_percent(THRESHOLD)}).{doubt}"
 
 
 def _growth(advice: Advice) -> str:
     profile, rows = advice.profile, []
     for depth in _spread(int(profile.depth[-1]), 10, first=2):
         i = depth - 2
-        changes = f"{_percent(profile.ntk_change[i])} ± {_percent(profile.ntk_change_error[i])}"
+        changes = _change(float(profile.ntk_change[i]), float(profile.ntk_change_error[i]))
         effects = (np.sqrt(profile.coupling[i]), profile.ntk_fluctuation[i], profile.gradient_fluctuation[i])
         cells = [_percent(effect) for effect in effects]
         rows.append([str(depth), f"{profile.coupling[i]:.4f}", *cells, changes, _percent(profile.truncation[i])])
@@ -165,8 +175,11 @@ def _growth(advice: Advice) -> str:
     return _indent(align(head, rows, ">>>>>>>"))
 
 
-def _change(advice: Advice) -> str:
-    return f"{_percent(advice.ntk_change)} ± {_percent(advice.ntk_change_error)}"
+def _change(value: float, error: float) -> str:
+    """Return the change of a positive kernel with its error, or that it is not resolved."""
+    if value and (error >= abs(value) or value <= -1):
+        return "not resolved"
+    return f"{_percent(value)} ± {_percent(error)}"
 
 
 def _percent(value: float) -> str:
@@ -176,6 +189,10 @@ def _percent(value: float) -> str:
 def _spread(last: int, count: int, first: int = 1) -> list[int]:
     """Return about `count` integers from `first` to `last`, both included, evenly spread."""
     return sorted({round(v) for v in np.linspace(first, last, min(count, last - first + 1))})
+
+
+def _wrapped(name: str, text: str) -> str:
+    return textwrap.fill(f"- {name}: {text}", 110, subsequent_indent="  ")
 
 
 def _indent(table: str) -> str:

@@ -135,6 +135,10 @@ def _pyplot() -> Any:
 
 def _save(figure: Any, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix("."))
-    temporary.replace(path)
-    _pyplot().close(figure)
+    try:
+        figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix("."))
+        temporary.replace(path)
+    except OSError as error:
+        raise PdltError(f"Option --output: {path} could not be written ({error.strerror or error}).") from None
+    finally:
+        _pyplot().close(figure)

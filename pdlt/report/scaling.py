@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import sympy as sp
 
-from pdlt.predict.couplings import Contribution, Coupling, Scaling, ell
+from pdlt.predict.couplings import Contribution, Coupling, Scaling
 from pdlt.report.tables import align
 from pdlt.symbolic.double_scaling import reliable_ratio
 from pdlt.symbolic.double_scaling import w as share
@@ -21,35 +21,42 @@ _REGIMES = {
 }
 
 
+#: Numerators and denominators from here on are not read but skipped.
+_LONG = 10**5
 #: Truncations whose reach is printed.
 _ORDERS = (1, 2, 3)
-_SYMBOLS = {
-    "c_K": "c_K: a shift of the depth, which the first layers determine",
-    "c_Theta": "c_Theta: the part of Theta which the first layers determine",
-    "lambda_W": "lambda_W: stands for lambda_W/(C_W lambda_b)",
-}
 
 
 def scaling_table(result: Scaling) -> str:
     """Return everything about one activation: class, learning rates, and a table of couplings."""
     c = result.criticality
     rows = [[x.ratio, _tensor(x), leading(x), _rest(x)] for x in result.couplings.values()]
+    rest = result.regime == "at rest"
     lines = [
         f"{c.activation.to_text()}: universality class {c.universality_class}, C_b = {c.C_b:.12g}, C_W = {c.C_W:.12g}",
         f"regime {result.regime}: {_REGIMES[result.regime]}",
+        *(
+            [f"OF NO USE below depths well beyond {result.begins:.2g}: corrections are larger"]
+            if result.begins > 100
+            else []
+        ),
         f"learning rates {result.learning_rates}: {_RATES[result.learning_rates]}",
         *([] if result.weights is None else [f"w = {_share(result.weights)}"]),
-        f"one input, equal widths n; r = l/n; K = {_first(result.kernel)}",
+        "one input, equal widths n; r = l/n",
+        f"K     = {_kernel(result)}",
+        f"Theta = {_sum(_first(result.theta_terms), rest)}, in units of its leading coefficient",
         "",
-        align(["relative size", "tensor", "at large depth", "next terms, times n^order"], rows, "<<<<"),
+        align(
+            ["relative size", "tensor grows as", "at large depth", "next terms, to be divided by n^order"], rows, "<<<<"
+        ),
     ]
-    symbols = {s.name for x in result.couplings.values() for term in x.terms for s in term.coefficient.free_symbols}
-    meanings = [meaning for name, meaning in _SYMBOLS.items() if name in symbols]
+    coefficients = [t.coefficient for x in result.couplings.values() for t in x.terms]
+    coefficients += [t.coefficient for t in (*_first(result.kernel_terms), *_first(result.theta_terms))]
+    symbols = sorted({s.name for coefficient in coefficients for s in coefficient.free_symbols})
+    meanings = [meaning for meaning in map(_meaning, symbols) if meaning]
     lines += ["", *meanings] if meanings else []
     if result.limits:
         lines += ["", *_limits(result)]
-    if result.begins > 100:
-        lines += ["", f"The powers begin at depths well beyond {result.begins:.2g}."]
     return "\n".join(lines)
 
 
@@ -76,12 +83,12 @@ def leading(coupling: Coupling) -> str:
     number = _short(term.coefficient)
     if coupling.at_fixed_ratio:
         return _times(number, _power("r", Fraction(coupling.order)))
-    return _times(number, _depth(term)) + f"/{_power('n', Fraction(coupling.order))}"
+    return f"{_times(number, _depth(term))} / {_power('n', Fraction(coupling.order))}"
 
 
 def _limits(result: Scaling) -> list[str]:
     shown = {name: limit for name, limit in result.limits.items() if result.weights != share or not limit.has(share)}
-    rows = [[result[name].ratio, _text(limit)] for name, limit in shown.items()]
+    rows = [[result[name].ratio, _text(_decimals(limit))] for name, limit in shown.items()]
     head = ["relative size", "all orders in 1/n, depth and width to infinity at fixed r"]
     lines = [align(head, rows, "<<")] if rows else []
     if len(shown) < len(result.limits):
@@ -97,9 +104,12 @@ def _tensor(coupling: Coupling) -> str:
 
 
 def _rest(coupling: Coupling) -> str:
-    parts = [_times(_short(term.coefficient), _depth(term)) for term in coupling.terms[1:]]
-    text = " + ".join(parts).replace("+ -", "- ")
-    return text if coupling.exact else f"{text} + ..." if text else "..."
+    return _sum(coupling.terms[1:], coupling.exact)
+
+
+def _sum(terms: Iterable[Contribution], exact: bool) -> str:
+    parts = [_times(_short(term.coefficient), _depth(term)) for term in terms] + ([] if exact else ["..."])
+    return " + ".join(parts).replace("+ -", "- ")
 
 
 def _depth(term: Contribution) -> str:
@@ -110,7 +120,8 @@ def _depth(term: Contribution) -> str:
 
 def _power(symbol: str, power: Fraction) -> str:
     shown = str(power) if power.denominator < 1000 else f"{float(power):.6g}"
-    return symbol if power == 1 else "1" if power == 0 else f"{symbol}^{shown}"
+    exponent = f"({shown})" if "/" in shown else shown
+    return symbol if power == 1 else "1" if power == 0 else f"{symbol}^{exponent}"
 
 
 def _times(number: str, factor: str) -> str:
@@ -122,27 +133,45 @@ def _times(number: str, factor: str) -> str:
 
 
 def _short(value: sp.Expr) -> str:
-    """Return a coefficient with six digits where it is not exact; sums in brackets."""
-    numbers = {x: sp.Float(x, 6) for x in value.atoms(sp.Float)}
-    numbers |= {x: sp.Float(x, 6) for x in value.atoms(sp.Rational) if abs(x.q) > 10**5}
-    shown = value.xreplace(numbers)
+    """Return a coefficient, sums in brackets; with six digits where it is not a short fraction."""
+    shown = _decimals(value)
     if shown.is_Float:
         return f"{float(shown):.6g}"
     text = _text(shown)
     return f"({text})" if shown.is_Add else text
 
 
+def _decimals(value: sp.Expr) -> sp.Expr:
+    """Return an expression whose numbers are short: long fractions are multiplied out and become decimals."""
+    if any(abs(x.p) >= _LONG or x.q >= _LONG for x in value.atoms(sp.Rational)):
+        value = sp.expand(value)
+        value = value.xreplace(
+            {x: sp.Float(x, 6) for x in value.atoms(sp.Rational) if abs(x.p) >= _LONG or x.q >= _LONG}
+        )
+    return value.xreplace({x: sp.Float(x, 6) for x in value.atoms(sp.Float)})
+
+
 def _text(expression: sp.Expr) -> str:
     return str(expression).replace("**", "^")
 
 
-def _first(kernel: sp.Expr) -> str:
-    """Return the leading behaviour of the kernel."""
-    if not kernel.has(ell):
-        return f"K* = {float(kernel):.9g}" if kernel != 1 else "any, the same in all layers"
-    lead = sp.Add.make_args(kernel)
-    best = max(lead, key=lambda term: float(abs(term.subs(ell, 10**40).xreplace({sp.Symbol("c_K"): sp.S.One}).evalf())))
-    return str(best.evalf(6) if best.has(sp.Float) else best).replace("ell", "l") + " + ..."
+def _kernel(result: Scaling) -> str:
+    if result.criticality.universality_class == "scale-invariant":
+        return "any, the same in all layers"
+    return _sum(_first(result.kernel_terms), result.regime == "at rest")
+
+
+def _first(terms: tuple[Contribution, ...]) -> list[Contribution]:
+    """Return the terms up to relative corrections of order 1/l."""
+    return [term for term in terms if term.power >= terms[0].power - 1]
+
+
+def _meaning(symbol: str) -> str:
+    if symbol == "c_K":
+        return "c_K: a shift of the depth, which the first layers determine; the series of K defines it"
+    if symbol.startswith("c_"):
+        return f"{symbol}: the part of {symbol[2:]} which the first layers determine"
+    return "u: lambda_W/(C_W lambda_b)" if symbol == "u" else ""
 
 
 def _share(weights: sp.Expr) -> str:

@@ -87,7 +87,8 @@ def _depth_panel(axes: Any, result: Scaling) -> None:
             axes.plot(late, dashed, "--", color=_COLOURS[i], linewidth=0.9)
     axes.set(xscale="log", yscale="log", xlabel="depth l", ylabel="n × relative size of the 1/n effect")
     title = f"{result.criticality.activation.to_text()}, {result.criticality.universality_class}"
-    axes.set_title(f"{title}: recursion (lines), leading power (dashed)", fontsize=10)
+    shared = "" if result.weights is None else f", w = {_number(result.weights)}"
+    axes.set_title(f"{title}{shared}: recursion (lines), leading power (dashed); - where negative", fontsize=9)
     axes.legend(fontsize=7, ncols=2)
 
 

@@ -41,7 +41,7 @@ def prediction_table(prediction: "xarray.Dataset", layer: int | None = None) -> 
             continue
         keys = [key for _, key in coefficients(prediction, str(name))]
         worst = max(worst, *(prediction[key].attrs["relative_error"] for key in keys))
-        stacked = [prediction[key].sel(layer=layer).values for key in keys]
+        stacked = [_without_rounding(prediction[key].sel(layer=layer).values) for key in keys]
         for entry in _independent(str(name), stacked[0].shape):
             found = [float(values[entry]) for values in stacked]
             # The kernel of layer 1 does not fluctuate, so the coefficients of layer 2 are the whole series.
@@ -51,6 +51,11 @@ def prediction_table(prediction: "xarray.Dataset", layer: int | None = None) -> 
     head = f"{network_title(prediction)}\nlayer {layer} of {depth}, series in 1/n with n the width before it"
     note = f"numerical error of the coefficients: {worst:.0e} relative ({prediction.attrs['method']})"
     return "\n".join([head, "", align(["entry", "series"], rows, "<<"), "", note])
+
+
+def _without_rounding(values: np.ndarray) -> np.ndarray:
+    """Return a tensor with zeros in place of rounding errors of its largest entries."""
+    return np.where(np.abs(values) < 1e-14 * np.abs(values).max(initial=0.0), 0.0, values)
 
 
 def run_table(run: "xarray.Dataset", layer: int | None = None) -> str:

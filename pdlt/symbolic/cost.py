@@ -76,14 +76,14 @@ def estimate(observables: Sequence[str | Observable], order: int) -> Cost:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words: "40 seconds", "3 hours", "2 days"."""
+    """Return a time in words: "about 40 seconds", "about 3 hours", "more than a thousand years"."""
     years = 365 * 86400.0
     if seconds > 1000 * years:
         return "more than a thousand years"
     for unit, length in (("year", years), ("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
         if seconds >= 1.5 * length:
-            return f"{seconds / length:.2g} {unit}s"
-    return f"{seconds:.2g} seconds"
+            return f"about {seconds / length:.2g} {unit}s"
+    return f"about {seconds:.2g} seconds"
 
 
 def _count(items: list[Observable], order: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import sympy
 
+from pdlt._progress import progress
 from pdlt._version import __version__
 from pdlt.equations import Equation, driving_order, frame
 from pdlt.errors import PdltError
@@ -46,6 +47,8 @@ _gap = sympy.Symbol("gap", positive=True)
 
 #: As for `pdlt.derive`.
 MAX_ORDER = 4
+#: The order up to which every named observable is solved in a minute.
+_ALL_OBSERVABLES = 3
 
 _POWER_SUMS = tuple(power_sum(r) for r in range(1, MAX_ORDER + 1))
 
@@ -88,10 +91,16 @@ def closed_form(
     if isinstance(order, bool) or not isinstance(order, int) or not 0 <= order <= MAX_ORDER:
         raise PdltError(f"Argument `order` must be an integer from 0 to {MAX_ORDER}, but got {order!r}.")
     requested = _requested(observables, order)
+    for name, flag in (("critical", critical), ("equal_widths", equal_widths)):
+        if not isinstance(flag, bool):
+            raise PdltError(f"Argument `{name}` must be True or False, but got {flag!r}.")
     if not equal_widths and order > 1:
         _require_preactivations(requested, order)
+    if order > _ALL_OBSERVABLES:
+        _require_few_derivatives(requested, order)
     text, numbers = _moments(activation, order)
-    solved = _solve(tuple(key for keys in requested.values() for key in keys), order, critical, equal_widths)
+    with progress("solving"):
+        solved = _solve(tuple(key for keys in requested.values() for key in keys), order, critical, equal_widths)
     forms = tuple(
         ClosedForm(name, j, _expression(solved[base, j], numbers, order, critical))
         for name, keys in requested.items()
@@ -135,6 +144,15 @@ def _require_preactivations(names: dict[str, Any], order: int) -> None:
             raise PdltError(
                 "Argument `equal_widths` must be True, or `order` at most 1, unless every observable is a cumulant "
                 f'of plain preactivations (K, V, "1 2 | 3 4 | 5 6"), but got False with {name!r} at order {order}.'
+            )
+
+
+def _require_few_derivatives(names: dict[str, Any], order: int) -> None:
+    for name in names:
+        if observable(name).derivatives > 1:
+            raise PdltError(
+                f"Argument `order` must be at most {_ALL_OBSERVABLES} for {name!r}, but got {order}: its closed form at "
+                "this order takes hours. K, V, Theta, D, F, A and B are available."
             )
 
 

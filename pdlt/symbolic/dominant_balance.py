@@ -19,7 +19,7 @@ the series end: they are polynomials in depth.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache, cached_property
 
@@ -117,6 +117,14 @@ def clock(flow: Flow, cut: Fraction) -> PowerLog:
         if new.terms == found.terms:
             return new
         found = new
+
+
+def transported(own: PowerLog, flow: Flow, key: Key) -> PowerLog:
+    """Return the solution of X(y') = own X(y) that begins with the coefficient one."""
+    nothing = PowerLog.of(flow.ring, (), _free_exponent(own, flow, key) + own.cut)
+    solution = balance(own, nothing, replace(flow, first=None), key)
+    one = [(power, value.compose(flow.ring(constant(key)), flow.ring.one)) for power, value in solution.terms.items()]
+    return PowerLog.of(flow.ring, one, solution.cut)
 
 
 def balance(own: PowerLog, source: PowerLog, flow: Flow, key: Key) -> PowerLog:

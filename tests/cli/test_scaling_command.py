@@ -36,7 +36,7 @@ def test_json_and_files(tmp_path):
 
 
 def test_a_user_defined_activation():
-    result = run("tanh(z) + 0.3*sin(z)", "--observables", "V,B,P", "--share", "0.25")
+    result = run("tanh(z) + 0.3*sin(z)", "--observables", "V,B,A", "--share", "0.25")
     assert result.exit_code == 0
     assert "2/3 r" in result.output
 

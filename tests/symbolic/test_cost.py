@@ -59,13 +59,13 @@ def test_an_estimate_is_cheap_at_any_order() -> None:
 
 
 def test_estimates_in_words() -> None:
-    assert str(Cost(11_000.0, 2_234_567, 6.5 * 2**30)) == "3.1 hours, 2,000,000 terms and 6 GiB of memory"
+    assert str(Cost(11_000.0, 2_234_567, 6.5 * 2**30)) == "about 3.1 hours, 2,000,000 terms and 6 GiB of memory"
     assert [duration(s) for s in (0.25, 40, 200, 3 * 86400, 1e9, float("inf"))] == [
-        "0.25 seconds",
-        "40 seconds",
-        "3.3 minutes",
-        "3 days",
-        "32 years",
+        "about 0.25 seconds",
+        "about 40 seconds",
+        "about 3.3 minutes",
+        "about 3 days",
+        "about 32 years",
         "more than a thousand years",
     ]
 
