@@ -151,8 +151,8 @@ def _require_few_derivatives(names: dict[str, Any], order: int) -> None:
     for name in names:
         if observable(name).derivatives > 1:
             raise PdltError(
-                f"Argument `order` must be at most {_ALL_OBSERVABLES} for {name!r}, but got {order}: its closed form at "
-                "this order takes hours. K, V, Theta, D, F, A and B are available."
+                f"Argument `order` must be at most {_ALL_OBSERVABLES} for {name!r}, but got {order}: its closed form "
+                "at this order takes hours. K, V, Theta, D, F, A and B are available."
             )
 
 
