@@ -16,6 +16,7 @@ COMMANDS = {
     "derive": "Derive the recursions of observables and export them.",
     "predict": "Evaluate the theory for a network and inputs.",
     "simulate": "Measure the same quantities on an ensemble of finite networks.",
+    "runs": "List, show and export the stored runs of simulate.",
     "compare": "Put theory beside measurement, with z-scores.",
     "criticality": "Find the critical initialisation of an activation.",
     "scaling": "Sizes of 1/n effects against depth and width at criticality.",

@@ -5,12 +5,22 @@ activation's JAX function, the errors and the double-precision switch, and nothi
 
     specs       what is measured: a joint cumulant, written as moments of the empirical jet covariance
     network     sampler: real weights, derivatives by automatic differentiation
-    jets        sampler: the same law without weight matrices
-    statistics  block means -> cumulants with jackknife errors
+    structured  sampler: the same networks, derivatives layer by layer
+    conditioned sampler: their tangent kernels without weight matrices
+    sweeps      the derivatives of structured and conditioned: forward, backward, tangent, adjoint
+    jets        sampler: the law of the jet covariance, without weight matrices
+    blocks      block k of a run: a pure function of the run's spec, the seed and k
+    tasks       what is sent to whoever draws blocks
+    execution   where blocks are drawn: here, in local processes, on any executor
     store       block means in an SQLite file, so that a run can be continued
+    statistics  block means -> cumulants with jackknife errors
+    stopping    when a run has measured enough
+    results     estimates -> dataset
     simulate    the driver
+    recorded    a run read back from its file
 """
 
+from pdlt.ensemble.recorded import recorded
 from pdlt.ensemble.simulate import simulate
 
-__all__ = ["simulate"]
+__all__ = ["recorded", "simulate"]

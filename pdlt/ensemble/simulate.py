@@ -1,29 +1,35 @@
 """The driver: validate, sample block by block, turn block means into cumulants with errors.
 
 observables -> specs.cumulants -> specs.moments          what to average
-(spec, block number) -> sampler -> block means           pure functions; kept in a store if asked for
-block means -> statistics.jackknife -> xarray.Dataset    estimates and standard errors
+(spec, block number) -> sampler -> block means           pure functions; drawn anywhere, kept in a store if asked for
+block means -> statistics.estimates -> xarray.Dataset    estimates and standard errors
+estimates -> stopping                                    whether to go on
 """
 
-import hashlib
 import json
 import math
 import numbers
+import sys
+import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from contextlib import closing, nullcontext
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from pdlt._version import __version__
-from pdlt.ensemble import jets
-from pdlt.ensemble.blocks import BLOCK, SAMPLERS, STREAM, blocks_in_order, compile_block, overflow
+from pdlt.ensemble.blocks import BLOCK, SAMPLERS, STREAM, memory, moment_shapes, overflow, require_memory, vector_size
+from pdlt.ensemble.execution import Drawing, Here, Processes, executing
+from pdlt.ensemble.forecast import forecast
+from pdlt.ensemble.results import dataset, fan_in, provenance, sha256, versions
 from pdlt.ensemble.specs import Cumulant, cumulants, moments
-from pdlt.ensemble.statistics import Accumulator, cumulant, jackknife
-from pdlt.ensemble.store import Store
+from pdlt.ensemble.statistics import Accumulator, Estimate, estimates
+from pdlt.ensemble.stopping import Halves, Limits, Precision, next_checkpoint, precision
+from pdlt.ensemble.store import Record, Store
+from pdlt.ensemble.tasks import Recipe
 from pdlt.errors import PdltError, suggest
 from pdlt.networks import MLP, check_inputs
 
@@ -31,17 +37,24 @@ if TYPE_CHECKING:
     import xarray
 
 
+SAMPLES = 10_000  # by default
+MOST_SAMPLES = 10**9  # by default, if something else is to end the run
+
+
 def simulate(
     net: MLP,
     x: Any,
     observables: Iterable[Any] | None = None,
-    samples: int = 10_000,
+    samples: int | None = None,
     sampler: str = "jets",
     seed: int = 0,
     layers: Iterable[int] | None = None,
     batch: int | None = None,
     progress: bool | None = None,
     store: str | Path | None = None,
+    until_stderr: float | None = None,
+    until_time: float | None = None,
+    executor: Executor | int | None = None,
 ) -> "xarray.Dataset":
     """Measure observables on an ensemble of finite networks, to all orders in 1/n.
 
@@ -50,17 +63,26 @@ def simulate(
         x: inputs, shape (N, n_0).
         observables: names (K, Theta, V, D, F, A, B, P, Q, R, S, T, U; default all) and, with the sampler
             "jets", any joint cumulant in spec form such as "a1 a2 | b3 b4 | 5 6".
-        samples: number of draws, rounded up to whole blocks of 50; at least 100.
-        sampler: "jets" (weight-free, exact in law, little noise) or "network" (real weights and automatic
-            differentiation, the slow witness).
+        samples: number of draws, rounded up to whole blocks of 50; at least 100; default 10 000. With
+            `until_stderr` or `until_time` an upper limit; default 10^9.
+        sampler: "jets" (weight-free, exact in law, little noise), "conditioned" (tangent kernels of real networks
+            without their matrices), "structured" (real weights, derivatives layer by layer: large networks) or
+            "network" (real weights and automatic differentiation, the slow witness).
         seed: non-negative integer. The same seed with another network or sampler gives independent numbers.
         layers: layers to measure, default 1 ... L.
-        batch: samples between two updates of progress and store, rounded up to whole blocks. Results do not
-            depend on it, bit for bit; memory is bounded by drawing large blocks in parts.
+        batch: samples in a task, rounded up to whole blocks; default: what takes 0.2 seconds here, or 1 on an
+            executor. Results do not depend on it, bit for bit; memory is bounded by drawing large blocks in parts.
         progress: True or False to force a progress bar on stderr or none; None shows one on terminals, after
-            two seconds.
+            two seconds. With it comes an estimate of time, memory and disk space if the run will be long.
         store: an SQLite file that keeps the blocks; an interrupted run continues from it to the same bits,
             and a run asked for more samples reuses them.
+        until_stderr: stop when the standard error of every observable at every layer above 1, relative to the
+            observable's largest |entry| at that layer, is about this, usually a little less. The estimate is not
+            biased by it: even and odd blocks stop each other (`pdlt.ensemble.stopping`). Needs 200 samples.
+        until_time: stop after this many seconds; blocks in the store are used all the same.
+        executor: where to draw: any `concurrent.futures.Executor`, such as Dask's `client.get_executor()`, or a number
+            of local processes; default: in this process. Results do not depend on it, bit for bit. A process pool must
+            start its processes by "spawn".
 
     Returns:
         Dataset with a variable NAME of dims ("layer", "alpha_1", ...) for each observable and its standard
@@ -69,11 +91,14 @@ def simulate(
         layer 1. Axes: V, A, D, S (1,2,3,4); B, F, T (1,3,2,4); U (1,4,2,3); P, Q, R (0,1,2,3); other
         cumulants slot by slot. Definitions: arXiv:2508.11522 (23), (28)-(30), in the notation of PDLT.
         Derivatives of activations with kinks are the pointwise ones, as the attribute `kinks` says: they are
-        not the expectations with Dirac terms. The other attributes tell what made the result.
+        not the expectations with Dirac terms. The other attributes tell what made the result; with `until_stderr` or
+        `until_time` also what ended the run (`stopped` is "stderr", "time" or "samples") and the largest relative
+        standard error reached, with the observable and layer it belongs to.
 
     Raises:
-        PdltError: for bad arguments, a store of another run, a size beyond the machine's memory, and if the
-            ensemble overflows (the message names the layer).
+        PdltError: for bad arguments, a store of another run or one that cannot be read or written, a size beyond
+            the machine's memory, a lost worker that cannot be replaced, and if the ensemble overflows (the message
+            names the layer).
     """
     x = check_inputs(x)
     if not isinstance(net, MLP):
@@ -82,81 +107,101 @@ def simulate(
         accepted = " or ".join(f'"{name}"' for name in SAMPLERS)
         raise PdltError(f"Argument `sampler` must be {accepted}, but got {sampler!r}.{suggest(str(sampler), SAMPLERS)}")
     seed = _integer("seed", seed, 0, 2**63 - 1)
-    blocks = math.ceil(_integer("samples", samples, 2 * BLOCK, 2**53) / BLOCK)
-    chunk = 4 if batch is None else math.ceil(_integer("batch", batch, 1, 2**53) / BLOCK)
+    target, seconds = _positive("until_stderr", until_stderr), _positive("until_time", until_time)
+    if samples is None:
+        samples = SAMPLES if target is None and seconds is None else MOST_SAMPLES
+    fewest = 2 if target is None else 4  # an error needs two blocks
+    limits = Limits(math.ceil(_integer("samples", samples, fewest * BLOCK, 2**53) / BLOCK), target, seconds)
+    chunk = None if batch is None else math.ceil(_integer("batch", batch, 1, 2**53) / BLOCK)
     measured = cumulants(observables)
     asked = _layers(layers, net.depth)
-    attrs = {
-        "kind": "measurement",
-        "network": json.dumps(net.describe()),
-        "fan_in": [net.fan_in(layer, x.shape[1]) for layer in asked],
-        "inputs_sha256": _sha256(x),
-        "inputs_shape": list(x.shape),
-        "sampler": sampler,
-        "seed": seed,
-        "samples": blocks * BLOCK,
-        "kinks": "none" if net.activation.is_smooth else "pointwise",
-        "versions": json.dumps({"pdlt": __version__, "jax": jax.__version__, "numpy": np.__version__}),
-    }
 
-    results = {c.name: (np.zeros((0, *(len(x),) * (2 * c.order))),) * 2 for c in measured}
+    outcome = _Outcome({}, 0 if limits.sequential else limits.blocks, "stderr", Precision(0.0, "", 0))
     fluctuating = tuple(layer for layer in asked if layer > 1)
     if fluctuating:
-        spec = _spec(net, x, sampler, seed, measured, fluctuating)
-        results = _sample(net, x, spec, measured, fluctuating, blocks, chunk, store, progress)
-    if asked[0] == 1:
-        for c in measured:
-            exact = _first_layer(net, x, c)[None]
-            values, errors = results[c.name]
-            results[c.name] = np.concatenate([exact, values]), np.concatenate([0 * exact, errors])
-    return _dataset(measured, asked, results, attrs)
+        record = Record(_spec(net, x, sampler, seed, measured, fluctuating), x, versions())
+        with executing(executor) as pool:
+            outcome = _sample(net, record, measured, limits, pool, chunk, store, progress)
+    attrs = provenance(net, x, asked, sampler, seed, outcome.blocks, versions())
+    if limits.sequential:
+        attrs |= {"stopped": outcome.stopped, "relative_stderr": outcome.precision.relative}
+        attrs |= {"relative_stderr_of": [outcome.precision.observable, outcome.precision.layer]}
+        asked_for = {"until_stderr": limits.until_stderr, "until_time": limits.until_time}
+        attrs |= {name: value for name, value in asked_for.items() if value is not None}
+    return dataset(net, x, measured, asked, outcome.results, attrs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    results: dict[str, Estimate]
+    blocks: int
+    stopped: str
+    precision: Precision
 
 
 def _sample(
     net: MLP,
-    x: np.ndarray,
-    spec: dict[str, Any],
+    record: Record,
     measured: list[Cumulant],
-    layers: tuple[int, ...],
-    blocks: int,
-    chunk: int,
+    limits: Limits,
+    executor: Executor,
+    batch: int | None,
     store: str | Path | None,
     progress: bool | None,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return estimate and standard error of each cumulant in layers above 1, layers first."""
-    wanted = moments(measured)
-    block, shapes = compile_block(net, x, spec, wanted, layers, blocks)
-    sizes = [math.prod(shape) for shape in shapes]
-    total = Accumulator(blocks, sum(sizes))
-    with Store(store, spec) if store is not None else nullcontext() as run:
-        # Closed before the store is: an interrupt leaves what was drawn in the file.
-        with closing(blocks_in_order(block, blocks, chunk, run, progress)) as drawn:
-            for number, means in drawn:
-                total.add(number, means)
-    parts = np.split(total.sums, np.cumsum(sizes)[:-1], axis=1)
-    sums = {m: part.reshape(-1, *shape) for m, part, shape in zip(wanted, parts, shapes, strict=True)}
+) -> _Outcome:
+    """Draw until a limit is reached and return the estimates in layers above 1."""
+    from tqdm import tqdm
 
-    fan_in = np.array([net.fan_in(layer, x.shape[1]) for layer in layers], dtype=float)
-    results = {}
-    with np.errstate(over="ignore", invalid="ignore"):
-        for c in measured:
-            own = {moment: sums[moment] for moment in moments([c])}
-            scale = (fan_in ** (c.order - 1)).reshape(-1, *(1,) * (2 * c.order))
-            value, error = jackknife(own, total.counts, partial(cumulant, c))
-            results[c.name] = value * scale, error * scale
-    for k, layer in enumerate(layers):
-        if not all(np.isfinite(array[k]).all() for pair in results.values() for array in pair):
-            raise overflow(layer)
-    return results
+    x, wanted, layers = record.inputs, moments(measured), tuple(record.spec["layers"])
+    shapes = moment_shapes(wanted, layers, len(x))
+    size = vector_size(shapes)
+    needed = memory(net, x, record.spec, wanted, layers, limits.blocks)
+    # The workers of a foreign executor may have more memory than this machine; they look for themselves.
+    require_memory(sum(needed) if isinstance(executor, Here | Processes) else needed[1])
+    n = fan_in(net, x, layers)
 
+    def estimator(sums: Accumulator) -> dict[str, Estimate]:
+        results = estimates(measured, sums, shapes, n)
+        for k, layer in enumerate(layers):
+            if not all(np.isfinite(part[k]).all() for e in results.values() for part in (e.value, e.stderr)):
+                raise overflow(layer)
+        return results
 
-def _first_layer(net: MLP, x: np.ndarray, c: Cumulant) -> np.ndarray:
-    """Return the value in layer 1, where G does not fluctuate and all joint cumulants vanish."""
-    if c.order > 1:
-        return np.zeros((len(x),) * (2 * c.order))
-    used = jets.closure((c.pairs,))
-    first, second = c.pairs[0]
-    return jets.input_covariance(net, x, used)[used.index(first), :, used.index(second)]
+    target = limits.until_stderr
+    total: Accumulator | Halves
+    total = Accumulator(size) if target is None else Halves(size, estimator, layers, target)
+    end = limits.blocks if target is None else min(limits.blocks, next_checkpoint(0))
+    deadline = None if limits.until_time is None else time.monotonic() + limits.until_time
+    disable = None if progress is None else not progress
+    bar = tqdm(total=end * BLOCK, unit=" samples", delay=0 if progress else 2, disable=disable)
+
+    def announce(seconds: float) -> None:
+        disk = 8 * size if store is not None else 0
+        text = "" if limits.sequential else forecast(seconds, limits.blocks, sum(needed), disk)
+        if text and not bar.disable:
+            bar.write(text, file=sys.stderr)
+
+    with Store(store, record) if store is not None else nullcontext() as run, bar:
+        recipe = Recipe(json.dumps(record.spec), np.ascontiguousarray(x).tobytes())
+        drawing = Drawing(recipe, size, executor, run, batch, deadline, lambda n: bar.update(n * BLOCK), announce)
+        while True:
+            # Closed before the store is: an interrupt leaves what was drawn in the file.
+            with closing(drawing.means(total.blocks, end, at_least=4)) as drawn:
+                for means in drawn:
+                    total.add(means)
+            if total.blocks < end:
+                stopped = "time"
+            elif isinstance(total, Halves) and total.stopped():
+                stopped = "stderr"
+            elif end == limits.blocks:
+                stopped = "samples"
+            else:
+                end = min(limits.blocks, next_checkpoint(end))
+                bar.total = end * BLOCK
+                continue
+            break
+    results, blocks = total.result() if isinstance(total, Halves) else (estimator(total), total.blocks)
+    return _Outcome(results, blocks, stopped, precision(results, layers))
 
 
 def _spec(
@@ -165,7 +210,7 @@ def _spec(
     """Return everything that determines the blocks."""
     return {
         "network": net.describe(),
-        "inputs_sha256": _sha256(x),
+        "inputs_sha256": sha256(x),
         "inputs_shape": list(x.shape),
         "sampler": sampler,
         "seed": seed,
@@ -177,32 +222,19 @@ def _spec(
     }
 
 
-def _dataset(
-    measured: list[Cumulant],
-    layers: tuple[int, ...],
-    results: dict[str, tuple[np.ndarray, np.ndarray]],
-    attrs: dict[str, Any],
-) -> "xarray.Dataset":
-    import xarray
-
-    variables: dict[str, Any] = {}
-    for c in measured:
-        values, errors = results[c.name]
-        dims = ("layer", *(f"alpha_{k + 1}" for k in range(2 * c.order)))
-        meaning = "mean" if c.order == 1 else f"n^{c.order - 1} x joint cumulant"
-        variables[c.name] = (dims, values, {"spec": c.spec, "meaning": meaning})
-        variables[f"{c.name}_stderr"] = (dims, errors, {"standard_error_of": c.name})
-    return xarray.Dataset(variables, coords={"layer": list(layers)}, attrs=attrs)
-
-
-def _sha256(x: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
-
-
 def _integer(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
         raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}, but got {value!r}.")
     return int(value)
+
+
+def _positive(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not 0 < float(value) < math.inf:
+        raise PdltError(f"Argument `{name}` must be a positive number, but got {value!r}.")
+    return float(value)
 
 
 def _layers(layers: Any, depth: int) -> tuple[int, ...]:

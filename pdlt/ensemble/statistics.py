@@ -6,46 +6,110 @@ the next power) and gives the standard error. Groups may differ in size: Busing,
 Statistics and Computing 9 (1999) 3.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from pdlt.ensemble.specs import Cumulant, Moment
+from pdlt.ensemble.specs import Cumulant, Moment, moments
 
 #: Largest number of groups of blocks that the jackknife deletes one by one.
 GROUPS = 200
 
-Moments = Mapping[Moment, np.ndarray]
+Averages = Mapping[Moment, np.ndarray]
 
 
 class Accumulator:
     """Sums of block means over at most `groups` runs of consecutive blocks; memory does not grow with blocks.
 
+    The groups hold 1, 2, 4, ... blocks each: when all are full, neighbours are joined. So the sums depend on the
+    number of blocks alone, need not know it beforehand, and are added up pairwise, which keeps rounding small.
+
     Args:
-        blocks: total number of blocks, at least 2.
         size: length of the vector of moments of one block.
-        groups: largest number of groups that the jackknife deletes one by one.
+        groups: largest number of groups that the jackknife deletes one by one; even.
+
+    Attributes:
+        blocks: number of blocks so far.
     """
 
-    def __init__(self, blocks: int, size: int, groups: int = GROUPS) -> None:
-        self.groups = min(blocks, groups)
-        self.counts = np.zeros(self.groups)
-        self.sums = np.zeros((self.groups, size))
-        self._blocks = blocks
+    def __init__(self, size: int, groups: int = GROUPS) -> None:
+        self.blocks = 0
+        self._span = 1
+        self._sums = np.zeros((groups, size))
 
-    def add(self, block: int, means: np.ndarray) -> None:
-        """Add the moments of block number `block`; blocks must come in order for equal bits."""
-        group = block * self.groups // self._blocks
-        self.counts[group] += 1
-        self.sums[group] += means
+    def add(self, means: np.ndarray) -> None:
+        """Add the moments of the next block; blocks must come in order for equal bits."""
+        groups = len(self._sums)
+        if self.blocks == groups * self._span:
+            self._sums[: groups // 2] = self._sums[0::2] + self._sums[1::2]
+            self._sums[groups // 2 :] = 0.0
+            self._span *= 2
+        self._sums[self.blocks // self._span] += means
+        self.blocks += 1
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of blocks in every group; only the last group may be smaller."""
+        used = -(-self.blocks // self._span)
+        counts = np.full(used, float(self._span))
+        counts[-1:] = self.blocks - (used - 1) * self._span
+        return counts
+
+    @property
+    def sums(self) -> np.ndarray:
+        """Sums of means in every group, shape (groups in use, size)."""
+        return self._sums[: len(self.counts)]
 
 
-def cumulant(spec: Cumulant, moments: Moments) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A cumulant in the measured layers, layers first, multiplied by n^(k-1).
+
+    Attributes:
+        value: bias-corrected estimate.
+        stderr: its standard error.
+        rounding: per layer, how large a standard error can get by rounding alone.
+    """
+
+    value: np.ndarray
+    stderr: np.ndarray
+    rounding: np.ndarray
+
+
+def estimates(
+    measured: Sequence[Cumulant], total: Accumulator, shapes: Mapping[Moment, tuple[int, ...]], fan_in: np.ndarray
+) -> dict[str, Estimate]:
+    """Return the estimate of each cumulant by name.
+
+    Args:
+        measured: the cumulants.
+        total: block means; the moments one after the other.
+        shapes: shape of each moment in that order, (layers, N, ..., N).
+        fan_in: n_{l-1} of each layer, shape (layers,).
+    """
+    cuts = np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1]
+    parts = np.split(total.sums, cuts, axis=1)
+    sums = {m: part.reshape(-1, *shape) for (m, shape), part in zip(shapes.items(), parts, strict=True)}
+    results = {}
+    with np.errstate(over="ignore", invalid="ignore"):
+        for c in measured:
+            own = {moment: sums[moment] for moment in moments([c])}
+            scale = (fan_in ** (c.order - 1)).reshape(-1, *(1,) * (2 * c.order))
+            value, error = jackknife(own, total.counts, partial(cumulant, c))
+            largest = np.abs(sums[c.pairs].sum(axis=0) / total.blocks * scale).reshape(len(fan_in), -1).max(axis=1)
+            results[c.name] = Estimate(value * scale, error * scale, 1e-13 * largest)
+    return results
+
+
+def cumulant(spec: Cumulant, averages: Averages) -> np.ndarray:
     """Return the joint cumulant given moments.
 
     Args:
         spec: which cumulant.
-        moments: arrays of shape (..., N, ..., N), one axis per slot after any leading axes.
+        averages: moments, arrays of shape (..., N, ..., N), one axis per slot after any leading axes.
 
     Returns:
         Array of shape (..., N, ..., N) with the axes of `spec`.
@@ -55,13 +119,13 @@ def cumulant(spec: Cumulant, moments: Moments) -> np.ndarray:
     total: np.ndarray | float = 0.0
     for coefficient, factors in spec.terms():
         operands = ["..." + "".join(letters[slot] for slot in slots) for _, slots in factors]
-        arrays = [moments[moment] for moment, _ in factors]
+        arrays = [averages[moment] for moment, _ in factors]
         total = total + coefficient * np.einsum(f"{','.join(operands)}->{output}", *arrays)
     return np.asarray(total)
 
 
 def jackknife(
-    sums: Moments, counts: np.ndarray, estimator: Callable[[Moments], np.ndarray]
+    sums: Averages, counts: np.ndarray, estimator: Callable[[Averages], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bias-corrected estimate and its standard error by deleting one group at a time.
 

@@ -1,13 +1,20 @@
-"""A run on disk: block means in one SQLite file, so that a run can be interrupted, continued and extended.
+"""A run on disk: block means in one SQLite file, so that a run can be interrupted, continued, extended and read.
 
-A block is a pure function of the run's spec and its number, so writing one twice is harmless and a continued
-run gives the same bits as an uninterrupted one. Every write is one transaction.
+A block is a pure function of the run's spec and its number, so writing one twice is harmless and a continued run
+gives the same bits as an uninterrupted one. Every write is one transaction, synchronised to the disk before it
+counts. Checksums tie the spec to the inputs and every block to its number and its run.
+
+The journal is SQLite's rollback journal, not a write-ahead log: between transactions the run is this one file and
+nothing else, which can be copied, and it needs no shared memory. `synchronous = EXTRA` is FULL and, in addition,
+makes the end of a transaction survive a loss of power; at one transaction a second the price does not matter.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,35 +24,67 @@ import numpy as np
 from pdlt.errors import PdltError
 
 APPLICATION_ID = 0x70646C74  # "pdlt", kept in the file's header
-FORMAT = 1
+FORMAT = 2
+PATIENCE = 60.0  # seconds to wait for another process that writes the same file
+
+_SCHEMA = (
+    "CREATE TABLE run (spec TEXT NOT NULL, inputs BLOB NOT NULL, versions TEXT NOT NULL, checksum BLOB NOT NULL)",
+    "CREATE TABLE block (number INTEGER PRIMARY KEY, means BLOB NOT NULL, checksum BLOB NOT NULL)",
+)
+_TROUBLE = {
+    "SQLITE_FULL": "the disk is full; blocks written before are safe, so free some space and run again",
+    "SQLITE_READONLY": "the file, or its folder, is read-only",
+    "SQLITE_BUSY": f"another process has kept it locked for {PATIENCE:.0f} seconds",
+    "SQLITE_CORRUPT": "it is damaged or truncated; it was left as it is. Move it away and run again",
+    "SQLITE_NOTADB": "it is damaged or truncated; it was left as it is. Move it away and run again",
+    "SQLITE_IOERR": "the disk reports an error or takes no more; blocks written before are safe",
+    "SQLITE_CANTOPEN": "the file, or the journal beside it, cannot be opened",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What a file says about its run, apart from the blocks.
+
+    Attributes:
+        spec: plain data that determines the blocks.
+        inputs: the inputs, shape (N, n_0).
+        versions: versions of the programs that began the run.
+    """
+
+    spec: dict[str, Any]
+    inputs: np.ndarray
+    versions: dict[str, str]
 
 
 class Store:
     """The blocks of one run; a context manager.
 
     Args:
-        path: the file; it is created at the first write, not before.
-        spec: plain data that determines the blocks.
+        path: the file. Opening it changes nothing; `prepare` and `write` create it.
+        record: the run; None to take it from the file.
 
     Raises:
-        PdltError: if the file is not a run store, is of another format, is unreadable, or holds another spec.
+        PdltError: if the file is not a run store, is damaged, unreadable or of another format, or holds another
+            run (the message shows the difference).
     """
 
-    def __init__(self, path: str | Path, spec: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, record: Record | None = None) -> None:
         try:
             self.path = Path(path)
         except TypeError:
             raise PdltError(f"Argument `store` must be a path, but got {path!r}.") from None
-        self._spec = json.dumps(spec, sort_keys=True)
         self._connection: sqlite3.Connection | None = None
         if not self.path.parent.is_dir():
             raise PdltError(f"Argument `store` must be a file in an existing folder, but got {str(path)!r}.")
-        if self.path.exists():
-            try:
-                self._check()
-            except BaseException:
-                self.close()
-                raise
+        if not is_store(self.path) and record is None:
+            raise PdltError(f"Argument `store` must be a run store of pdlt, but {str(path)!r} is empty or missing.")
+        try:
+            self.record = self._read_record(record)
+        except BaseException:
+            self.close()
+            raise
+        self._digest = _digest(self.record)
 
     def __enter__(self) -> Self:
         return self
@@ -59,67 +98,165 @@ class Store:
             self._connection.close()
             self._connection = None
 
-    def known(self) -> set[int]:
-        """Return the numbers of the blocks in the file."""
-        if not self.path.exists():
-            return set()
+    def numbers(self) -> list[int]:
+        """Return the numbers of the blocks in the file, increasing."""
+        if not is_store(self.path):
+            return []
         with self._opened() as connection:
-            return {row[0] for row in connection.execute("SELECT number FROM block")}
+            return [row[0] for row in connection.execute("SELECT number FROM block ORDER BY number")]
 
-    def read(self, number: int) -> np.ndarray:
-        """Return the means of a block that is in the file."""
+    def read(self, start: int, stop: int) -> dict[int, np.ndarray]:
+        """Return the means of those of the blocks start ... stop - 1 that are in the file.
+
+        Raises:
+            PdltError: if a block does not have its checksum, or the file cannot be read.
+        """
+        if self._connection is None and not is_store(self.path):
+            return {}
+        found = {}
+        query = "SELECT number, means, checksum FROM block WHERE number >= ? AND number < ? ORDER BY number"
         with self._opened() as connection:
-            row = connection.execute("SELECT means FROM block WHERE number = ?", (number,)).fetchone()
-        if row is None or not isinstance(row[0], bytes) or not row[0] or len(row[0]) % 8:
-            raise PdltError(f"Argument `store`: block {number} in {str(self.path)!r} is damaged; delete the file.")
-        return np.frombuffer(row[0], dtype="<f8")
+            for number, means, checksum in connection.execute(query, (start, stop)):
+                if not isinstance(means, bytes) or checksum != self._checksum(number, means):
+                    raise PdltError(
+                        f"Argument `store`: block {number} in {str(self.path)!r} is damaged: its checksum does not "
+                        "agree. The file was left as it is; move it away and run again."
+                    )
+                found[number] = np.frombuffer(means, dtype="<f8")
+        return found
+
+    def prepare(self) -> None:
+        """Create the file if it is not there, and find out early whether it can be written."""
+        self.write({})
 
     def write(self, blocks: Mapping[int, np.ndarray]) -> None:
-        """Add blocks in one transaction; those already there are left as they are."""
-        rows = [(number, means.astype("<f8").tobytes()) for number, means in blocks.items()]
+        """Add blocks in one transaction; those already there are left as they are.
+
+        Raises:
+            PdltError: if the file cannot be written, or another process has begun another run in it meanwhile.
+        """
+        encoded = [(number, np.asarray(means, dtype="<f8").tobytes()) for number, means in blocks.items()]
+        rows = [(number, means, self._checksum(number, means)) for number, means in encoded]
         with self._opened() as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("SELECT name FROM sqlite_master").fetchone() is None:
+            if _is_blank(connection):
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
-                connection.execute("CREATE TABLE spec (json TEXT NOT NULL)")
-                connection.execute("CREATE TABLE block (number INTEGER PRIMARY KEY, means BLOB NOT NULL)")
-                connection.execute("INSERT INTO spec VALUES (?)", (self._spec,))
-            connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", rows)
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO run VALUES (?, ?, ?, ?)", (*_texts(self.record), _seal(self.record)))
+            elif not blocks:
+                # Rewrites the number that is there: a transaction that changes nothing and needs all permissions.
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            self._check_same(_record(connection, self.path), self.record)
+            connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?, ?)", rows)
+
+    def _read_record(self, asked: Record | None) -> Record:
+        """Return the record in the file, or `asked` if there is none yet; check that they agree."""
+        if is_store(self.path):
+            with self._opened() as connection:
+                # A crash while the file was created leaves, after SQLite's recovery, an empty one.
+                if not _is_blank(connection):
+                    ((health,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
+                    if health != "ok":
+                        raise sqlite3.DatabaseError(health)
+                    found = _record(connection, self.path)
+                    if asked is not None:
+                        self._check_same(found, asked)
+                    return found
+        if asked is None:
+            raise PdltError(f"Argument `store` must be a run store of pdlt, but {str(self.path)!r} is empty.")
+        return asked
+
+    def _check_same(self, found: Record, asked: Record) -> None:
+        difference = "; ".join(_difference(found.spec, json.loads(_texts(asked)[0])))
+        if difference:
+            raise PdltError(f"Argument `store`: {str(self.path)!r} holds another run: {difference}.")
+
+    def _checksum(self, number: int, means: bytes) -> bytes:
+        return hashlib.blake2b(number.to_bytes(8, "big") + means, digest_size=8, key=self._digest).digest()
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             if self._connection is None:
-                self._connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+                self._connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+                for setting in ("synchronous = EXTRA", "trusted_schema = OFF", "cell_size_check = ON"):
+                    self._connection.execute(f"PRAGMA {setting}")
             yield self._connection
-        except sqlite3.Error as error:
-            message = f"Argument `store`: {str(self.path)!r} cannot be used as a run store ({error})."
-            raise PdltError(message) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from a damaged schema
+            code = "_".join(getattr(error, "sqlite_errorname", "SQLITE_CORRUPT").split("_")[:2])
+            reason = _TROUBLE.get(code, "SQLite reports an error")
+            raise PdltError(
+                f"Argument `store`: {str(self.path)!r} cannot be used as a run store: {reason} ({error})."
+            ) from error
 
-    def _check(self) -> None:
-        wanted = f"Argument `store` must be a run store of pdlt or a new file, but {str(self.path)!r}"
-        try:
-            with self.path.open("rb") as file:
-                header = file.read(16)
-        except OSError as error:
-            raise PdltError(f"{wanted} cannot be read ({error.strerror}).") from None
-        if header != b"SQLite format 3\0":
-            raise PdltError(f"{wanted} is not an SQLite file.")
-        with self._opened() as connection:
-            if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-                raise PdltError(f"{wanted} belongs to another program.")
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found != FORMAT:
-                raise PdltError(f"{wanted} has format {found}; this version reads format {FORMAT}.")
-            row = connection.execute("SELECT json FROM spec").fetchone()
-            try:
-                stored = json.loads(row[0])
-            except (TypeError, ValueError):
-                raise PdltError(f"{wanted} is damaged: it does not say which run it holds.") from None
-        difference = "; ".join(_difference(stored, json.loads(self._spec)))
-        if difference:
-            raise PdltError(f"Argument `store`: {str(self.path)!r} holds another run: {difference}.")
+
+def is_store(path: Path) -> bool:
+    """Return whether there is a run store; False if there is no file, or an empty one.
+
+    Only the file's first bytes are read: opening a foreign database with SQLite could change it.
+
+    Raises:
+        PdltError: if the file is anything else, or of another format.
+    """
+    wanted = f"Argument `store` must be a run store of pdlt or a new file, but {str(path)!r}"
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise PdltError(f"{wanted} cannot be read ({error.strerror}).") from None
+    if not header:
+        return False
+    if not header.startswith(b"SQLite format 3\0"):
+        # Power was lost while the file was created: SQLite's journal knows how to undo that.
+        if path.with_name(path.name + "-journal").exists():
+            return True
+        raise PdltError(f"{wanted} is not an SQLite file.")
+    if len(header) < 100:
+        raise PdltError(f"{wanted} is truncated.")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise PdltError(f"{wanted} belongs to another program.")
+    found = int.from_bytes(header[60:64], "big")
+    if found != FORMAT:
+        age = "a newer" if found > FORMAT else "an older"
+        raise PdltError(f"{wanted} was written by {age} version of pdlt (format {found}; this one reads {FORMAT}).")
+    return True
+
+
+def _is_blank(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT name FROM sqlite_master").fetchone() is None
+
+
+def _record(connection: sqlite3.Connection, path: Path) -> Record:
+    damaged = f"Argument `store`: {str(path)!r} is damaged: it does not say, or not reliably, which run it holds."
+    rows = connection.execute("SELECT spec, inputs, versions, checksum FROM run").fetchall()
+    try:
+        ((spec_text, inputs, versions, checksum),) = rows
+        spec = json.loads(spec_text)
+        record = Record(spec, np.frombuffer(inputs, "<f8").reshape(spec["inputs_shape"]), json.loads(versions))
+    except (LookupError, TypeError, ValueError, RecursionError):
+        raise PdltError(damaged) from None
+    if checksum != _seal(record):
+        raise PdltError(damaged)
+    return record
+
+
+def _texts(record: Record) -> tuple[str, bytes, str]:
+    inputs = np.asarray(record.inputs, dtype="<f8").tobytes()
+    return json.dumps(record.spec, sort_keys=True), inputs, json.dumps(record.versions)
+
+
+def _digest(record: Record) -> bytes:
+    """Return what ties a block to its run: spec and inputs; versions do not enter."""
+    spec, inputs, _ = _texts(record)
+    return hashlib.blake2b(inputs, digest_size=32, key=hashlib.blake2b(spec.encode()).digest()).digest()
+
+
+def _seal(record: Record) -> bytes:
+    return hashlib.blake2b(_texts(record)[2].encode(), digest_size=16, key=_digest(record)).digest()
 
 
 def _difference(stored: Any, asked: Any, where: str = "") -> Iterator[str]:

@@ -72,7 +72,7 @@ def test_relu_four_point_vertex(judge):
     assert judge.power(run, ["V"])["V"] > 10
 
 
-@pytest.mark.parametrize("sampler, samples", [("jets", 10_000), ("network", 30_000)])
+@pytest.mark.parametrize("sampler, samples", [("jets", 10_000), ("conditioned", 30_000), ("network", 30_000)])
 @pytest.mark.parametrize("name, p, C_W", [("relu", 0.5, 2.0), ("linear", 1.0, 0.9)])
 def test_homogeneous_recursion(judge, sampler, samples, name, p, C_W):
     net = MLP(3, 8, name, C_W=C_W, lambda_W=0.7)

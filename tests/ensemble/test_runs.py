@@ -1,7 +1,6 @@
 """What a run promises: the same bits however it is cut, a store that resumes, provenance, clear refusals."""
 
 import json
-import sqlite3
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import pytest
 import xarray
 
 from pdlt.ensemble import simulate
+from pdlt.ensemble.forecast import forecast
 from pdlt.ensemble.statistics import Accumulator
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
@@ -30,78 +30,6 @@ def test_batch_size_does_not_change_a_bit(sampler):
 def test_seeds_matter():
     first, second = (simulate(NET, X, ["V"], samples=100, seed=seed) for seed in (0, 1))
     assert float(abs(first.V - second.V).max()) > 0
-
-
-@pytest.mark.parametrize("sampler", ["jets", "network"])
-def test_interrupted_and_extended_runs_give_the_same_bits(tmp_path, monkeypatch, sampler):
-    path = tmp_path / "run.db"
-    net = MLP(2, 5, "tanh")
-    whole = simulate(net, X, ["V", "K"], samples=500, sampler=sampler)
-
-    add = Accumulator.add
-
-    def interrupted(self, block, means):
-        if block == 3:
-            raise KeyboardInterrupt
-        add(self, block, means)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Accumulator, "add", interrupted)
-        simulate(net, X, ["V", "K"], samples=300, sampler=sampler, store=path)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM block").fetchone()[0] == 4
-    connection.close()
-
-    shorter = simulate(net, X, ["V", "K"], samples=300, sampler=sampler, store=path)
-    assert shorter.identical(simulate(net, X, ["V", "K"], samples=300, sampler=sampler))
-    extended = simulate(net, X, ["K", "V"], samples=500, sampler=sampler, store=path)
-    assert extended[list(whole)].identical(whole)
-
-
-def test_a_finished_run_is_read_and_not_drawn_again(tmp_path):
-    path = tmp_path / "run.db"
-    first = simulate(NET, X, ["K"], samples=200, store=path)
-    with sqlite3.connect(path) as connection:  # a visible mark on the stored means
-        means = np.frombuffer(connection.execute("SELECT means FROM block WHERE number = 0").fetchone()[0]) + 1.0
-        connection.execute("UPDATE block SET means = ? WHERE number = 0", (means.tobytes(),))
-    connection.close()
-    again = simulate(NET, X, ["K"], samples=200, store=path)
-    np.testing.assert_allclose(again.K.sel(layer=3), first.K.sel(layer=3) + 0.25, rtol=1e-12)
-
-
-def test_another_run_is_refused_with_the_difference(tmp_path):
-    path = tmp_path / "run.db"
-    simulate(NET, X, ["K"], samples=100, store=path)
-    before = path.read_bytes()
-    with pytest.raises(PdltError, match=r"another run: network\.C_W .*; seed is 0 in the file, but 3 is asked"):
-        simulate(
-            MLP(3, 5, "tanh", C_b=0.1, C_W=1.6, lambda_b=0.2, lambda_W=1.0), X, ["K"], samples=100, seed=3, store=path
-        )
-    assert path.read_bytes() == before
-
-
-def test_files_that_are_not_stores_are_left_alone(tmp_path):
-    text = tmp_path / "notes.txt"
-    text.write_text("not a database, and longer than a header\n")
-    foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as connection:
-        connection.execute("CREATE TABLE block (number INTEGER)")
-    connection.close()
-    truncated = tmp_path / "truncated.db"
-    simulate(NET, X, ["K"], samples=100, store=truncated)
-    truncated.write_bytes(truncated.read_bytes()[:3000])
-    for path, message in [
-        (text, "not an SQLite file"),
-        (foreign, "another program"),
-        (truncated, "cannot be used as a run store"),
-        (tmp_path, "cannot be read"),
-    ]:
-        before = path.read_bytes() if path.is_file() else None
-        with pytest.raises(PdltError, match=message):
-            simulate(NET, X, ["K"], samples=100, store=path)
-        assert before is None or path.read_bytes() == before
-    with pytest.raises(PdltError, match="existing folder"):
-        simulate(NET, X, ["K"], samples=100, store=tmp_path / "no" / "run.db")
 
 
 def test_shape_and_provenance_of_the_result():
@@ -169,6 +97,12 @@ def test_progress_goes_to_stderr_when_asked(capsys):
         ({"net": MLP(9, 4, "z**3", C_W=1e6)}, "overflows double precision at layer 5"),
         ({"net": MLP(9, 4, "z**3", C_W=1e6), "sampler": "network"}, "overflows double precision at layer"),
         ({"store": 5}, "`store` must be a path"),
+        ({"until_stderr": 0}, "`until_stderr` must be a positive number"),
+        ({"until_stderr": True}, "`until_stderr` must be a positive number"),
+        ({"until_stderr": 0.1}, "`samples` must be an integer from 200"),
+        ({"until_time": "10m"}, "`until_time` must be a positive number"),
+        ({"executor": 0}, "`executor` must be"),
+        ({"executor": "dask"}, "`executor` must be"),
     ],
 )
 def test_bad_input(change, message):
@@ -185,3 +119,18 @@ def test_slow_imports_wait_until_they_are_needed():
 
 def test_the_result_is_a_dataset():
     assert isinstance(simulate(NET, X, "V", samples=100), xarray.Dataset)
+
+
+def test_a_long_run_is_forecast_where_progress_is_shown(capsys, monkeypatch):
+    assert forecast(1e-3, 1000, 1e6, 80.0) == ""
+    text = forecast(2e-3, 10**9, 3e8, 80.0)
+    assert text.startswith("50000000000 samples will take about 23.1 days of computing, 300 MB of memory, 8e+04 MB in")
+
+    def interrupted(self, means):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Accumulator, "add", interrupted)
+    for progress, expected in ((True, True), (False, False)):
+        with pytest.raises(KeyboardInterrupt):
+            simulate(NET, X, ["K"], samples=10**13, progress=progress)
+        assert ("samples will take about" in capsys.readouterr().err) is expected

@@ -45,15 +45,27 @@ def test_third_cumulant_of_a_skewed_variable():
 def test_unequal_groups_give_the_same_mean_and_a_fair_error():
     rng = np.random.default_rng(3)
     data = rng.normal(size=301)
-    total = Accumulator(301, 1, groups=200)
-    for k, number in enumerate(data):
-        total.add(k, np.array([number]))
-    assert set(total.counts) == {1, 2}
-    assert total.counts.sum() == 301
+    total = Accumulator(1, groups=200)
+    for number in data:
+        total.add(np.array([number]))
+    assert list(total.counts) == [2] * 150 + [1]
+    assert total.counts.sum() == total.blocks == 301
     sums = {(PAIR,): total.sums.reshape(-1, 1, 1)}
     value, error = jackknife(sums, total.counts, lambda m: m[(PAIR,)])
     assert value.item() == pytest.approx(data.mean(), abs=1e-14)
     assert error.item() == pytest.approx(data.std() / np.sqrt(301), rel=0.15)
+
+
+@pytest.mark.parametrize("blocks", [1, 7, 8, 9, 16, 17, 100])
+def test_groups_hold_consecutive_blocks_whatever_their_number(blocks):
+    total = Accumulator(2, groups=8)
+    for number in range(blocks):
+        total.add(np.array([1.0, number]))
+    assert len(total.counts) <= 8 < 2 * len(total.counts) + 8 * (blocks < 8)
+    assert np.array_equal(total.sums[:, 0], total.counts)
+    ends = np.cumsum(total.counts)
+    expected = [sum(range(int(end - count), int(end))) for end, count in zip(ends, total.counts, strict=True)]
+    assert np.array_equal(total.sums[:, 1], expected)
 
 
 def test_terms_that_vanish_by_symmetry_are_left_out():

@@ -1,0 +1,127 @@
+"""pdlt runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pdlt.cli._options import check_suffix, config_option, emit_dataset, output_options
+from pdlt.errors import PdltError
+
+FILE = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  pdlt runs list
+  pdlt runs show run.db
+  pdlt runs export run.db -o run.json
+
+Each of the three takes --json and --config FILE.toml.
+""",
+)
+def command() -> None:
+    """List, show and export the runs that `pdlt simulate --store FILE` keeps."""
+
+
+@command.command("list")
+@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@config_option
+def list_runs(folder: Path, as_json: bool) -> None:
+    """List the run stores in a folder; other files are passed over, damaged stores are marked."""
+    from pdlt.report.tables import align
+
+    if not folder.is_dir():
+        raise PdltError(f"Argument `folder` must be a folder, but got {str(folder)!r}.")
+    found = [described for path in sorted(folder.iterdir()) if path.is_file() for described in _try(path)]
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    elif not found:
+        click.echo(f"No run stores in {str(folder)!r}.")
+    else:
+        rows = [[run["file"], *_cells(run)] for run in found]
+        click.echo(align(["file", "samples", "sampler", "seed", "network", "observables"], rows, "<>>><<"))
+
+
+@command.command("show")
+@FILE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@config_option
+def show(file: Path, as_json: bool) -> None:
+    """Show what a run store holds: network, inputs, seed, versions, blocks."""
+    run = _describe(file)
+    if as_json:
+        click.echo(json.dumps(run, indent=1))
+        return
+    width = max(map(len, run))
+    for key, value in run.items():
+        click.echo(f"{key:<{width}}  {value if isinstance(value, str | int) else json.dumps(value)}")
+
+
+@command.command("export")
+@FILE
+@click.option("--all-layers", is_flag=True, help="Print every layer, not only the last.")
+@output_options(".json, .csv")
+def export(file: Path, all_layers: bool, as_json: bool, output: Path | None) -> None:
+    """Compute the estimates anew from a store's blocks; print them or write them to a file."""
+    check_suffix(output, (".json", ".csv"))
+    from pdlt.ensemble import recorded
+    from pdlt.report.tables import run_table
+
+    run = recorded(file)
+    layers = run.layer.values if all_layers else run.layer.values[-1:]
+    emit_dataset(run, "\n\n".join(run_table(run, int(layer)) for layer in layers), as_json, output)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Return what a store says about its run, with the names of observables.
+
+    Raises:
+        PdltError: if it is not one, or damaged.
+    """
+    from pdlt.ensemble.specs import cumulants
+    from pdlt.ensemble.store import Store
+
+    with Store(path) as store:
+        spec, numbers = store.record.spec, store.numbers()
+        gap = next((k for k, number in enumerate(numbers) if k != number), len(numbers))
+        try:
+            return {
+                "file": path.name,
+                **{key: spec[key] for key in ("network", "sampler", "seed", "layers")},
+                "observables": [c.name for c in cumulants(spec["observables"])],
+                "inputs": store.record.inputs.tolist(),
+                "versions": store.record.versions,
+                "blocks": len(numbers),
+                "blocks_in_a_row": gap,
+                "samples": gap * spec["block"],
+                "bytes": path.stat().st_size,
+            }
+        except (LookupError, TypeError) as error:
+            raise PdltError(f"{str(path)!r} does not describe a run of pdlt ({error!r}).") from None
+
+
+def _try(path: Path) -> list[dict[str, Any]]:
+    """Return the description of a store, what is wrong with it, or nothing for another program's file."""
+    from pdlt.ensemble.store import APPLICATION_ID
+
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header.startswith(b"SQLite format 3\0") or header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
+        return []
+    try:
+        return [_describe(path)]
+    except PdltError as error:
+        return [{"file": path.name, "error": str(error)}]
+
+
+def _cells(run: dict[str, Any]) -> list[str]:
+    if "error" in run:
+        return ["", "", "", run["error"], ""]
+    net = run["network"]
+    widths = ",".join(map(str, dict.fromkeys(net["width"])))
+    shape = f"{net['activation']}, depth {net['depth']}, width {widths}"
+    return [str(run["samples"]), run["sampler"], str(run["seed"]), shape, ",".join(run["observables"])]
