@@ -23,10 +23,13 @@ SAMPLES = 15_000
 
 # One transaction per block, so that a kill falls between many, or into one.
 WRITER = f"""
-import resource, sys
+import os, resource, sys, time
 from pdlt.ensemble import execution, simulate
+from pdlt.ensemble.store import Store
 from pdlt.networks import MLP
 execution.WRITE_EVERY = 0
+write, pause = Store.write, float(os.environ.get("PAUSE", "0"))
+Store.write = lambda *arguments: (write(*arguments), time.sleep(pause))
 if len(sys.argv) > 2:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 net = MLP(2, 5, "tanh", C_b=0.1, C_W=1.5, lambda_b=0.2, lambda_W=1.0)
@@ -38,9 +41,10 @@ def run(path, **arguments):
     return simulate(NET, X, ["V", "K"], **{"samples": 500, "store": path} | arguments)
 
 
-def writer(path, *more):
+def writer(path, *more, pause=0):
     command = [sys.executable, "-c", WRITER, str(path), *map(str, more)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PAUSE": str(pause)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def blocks(path):
@@ -61,7 +65,8 @@ def test_killed_several_times_and_resumed_to_the_same_bits(tmp_path):
     path = tmp_path / "run.db"
     kept = {}
     for _ in range(3):
-        process = writer(path)
+        # 300 blocks take three seconds at least, so that it cannot be over before it is killed.
+        process = writer(path, pause=0.01)
         try:
             wait_for(path, len(kept) + 15, process)
         finally:
