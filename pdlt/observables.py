@@ -8,6 +8,7 @@ The table below is the only place where a tensor of the literature is named.
 
 import itertools
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -297,3 +298,34 @@ NAMED: dict[str, Observable] = {
         _row("U", "ab1 c4 | ac2 b3", "U", f"{_GMG} (30), (61)-(70); PDLT chapter 11"),
     )
 }
+
+
+def requested_observables(observables: Sequence[str | Observable] | str | None, order: int) -> list[Observable]:
+    """Return the observables behind names, specs and names of coefficients such as K_1; None: all of this order.
+
+    Raises:
+        PdltError: for unknown ones, none at all, or one that first appears at a higher order in 1/n.
+    """
+    if observables is None:
+        return [o for o in NAMED.values() if o.leading_order <= order]
+    if isinstance(observables, str | Observable):
+        observables = [observables]
+    if not isinstance(observables, Iterable):
+        raise PdltError(f"Argument `observables` must be names or specs of observables, but got {observables!r}.")
+    found = [observable(_without_order(name, order) if isinstance(name, str) else name) for name in observables]
+    if not found:
+        raise PdltError("Argument `observables` must name at least one observable, but is empty.")
+    for item in found:
+        if item.leading_order > order:
+            raise PdltError(
+                f"Argument `observables`: {item.name!r} first appears at order {item.leading_order}, "
+                f"but `order` is {order}."
+            )
+    return list(dict.fromkeys(found))
+
+
+def _without_order(name: str, order: int) -> str:
+    """Return V for V_1: a coefficient is part of its observable at sufficient order."""
+    base, _, digits = name.partition("_")
+    known = base in NAMED and digits.isdecimal() and len(digits) <= len(str(order)) and 1 <= int(digits) <= order
+    return base if known and f"{base}_{int(digits)}" == name else name

@@ -12,15 +12,15 @@
 `derive` is here; every other stage is a function of the same name in the package of that name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pdlt._progress import progress
 from pdlt._version import __version__
-from pdlt.equations import Theory, variable
+from pdlt.equations import Theory
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
-from pdlt.observables import NAMED, Observable, observable
+from pdlt.observables import Observable, requested_observables
 from pdlt.symbolic.cost import duration, estimate
 from pdlt.symbolic.recursion import close, requests
 
@@ -61,7 +61,7 @@ def derive(
         raise PdltError(f"Argument `budget` must be a positive number of seconds, but got {budget!r}.")
     if not (network is MLP or isinstance(network, MLP)):
         raise PdltError(f"Argument `network` must be pdlt.MLP or an instance of it, but got {network!r}.")
-    requested = _requested(observables, order)
+    requested = requested_observables(observables, order)
     if activation is None and isinstance(network, MLP):
         activation = network.activation
     with progress(_announcement(requested, order, budget)) as tick:
@@ -82,32 +82,6 @@ def _announcement(requested: list[Observable], order: int, budget: float) -> str
             "`pdlt derive --budget` allow more."
         )
     return "deriving" if cost.seconds < _QUICK else f"deriving ({duration(cost.seconds)})"
-
-
-def _requested(observables: Sequence[str | Observable] | None, order: int) -> list[Observable]:
-    if observables is None:
-        return [o for o in NAMED.values() if o.leading_order <= order]
-    if isinstance(observables, str | Observable):
-        observables = [observables]
-    if not isinstance(observables, Iterable):
-        raise PdltError(f"Argument `observables` must be names or specs of observables, but got {observables!r}.")
-    found = [observable(_without_order(name, order) if isinstance(name, str) else name) for name in observables]
-    if not found:
-        raise PdltError("Argument `observables` must name at least one observable, but is empty.")
-    for item in found:
-        if item.leading_order > order:
-            raise PdltError(
-                f"Argument `observables`: {item.name!r} first appears at order {item.leading_order}, "
-                f"but `order` is {order}."
-            )
-    return list(dict.fromkeys(found))
-
-
-def _without_order(name: str, order: int) -> str:
-    """Return V for V_1: a coefficient is part of its observable at sufficient order."""
-    base, _, digits = name.partition("_")
-    known = base in NAMED and digits.isdecimal() and len(digits) <= len(str(order)) and 1 <= int(digits) <= order
-    return base if known and variable(base, int(digits)) == name else name
 
 
 def _text(activation: Any) -> str | None:

@@ -16,7 +16,7 @@ from sympy.printing.mathematica import MCodePrinter
 from pdlt.equations import frame, variable
 from pdlt.export.closed_forms_about import assumptions, meanings, sentence
 from pdlt.export.closed_forms_jax import to_jax
-from pdlt.export.latex import LINE_WIDTH, width
+from pdlt.export.latex import LINE_WIDTH, standalone, width
 from pdlt.export.mathematica import tensor_name
 from pdlt.symbolic.closed_forms import ClosedForm, ClosedForms
 
@@ -138,23 +138,8 @@ def to_latex(forms: ClosedForms) -> str:
 
 def document(forms: ClosedForms) -> str:
     """Return a standalone LaTeX document with the assumptions and all formulas."""
-    return "\n".join(
-        [
-            r"\documentclass[a4paper]{article}",
-            r"\usepackage[margin=2cm]{geometry}",
-            r"\usepackage{amsmath}",
-            r"\allowdisplaybreaks",
-            r"\setlength{\parindent}{0pt}",
-            r"\begin{document}",
-            rf"\section*{{Closed forms in depth to order {forms.order} in $1/n$}}",
-            f"Derived by pdlt {forms.version}.",
-            "",
-            _conventions(forms),
-            "",
-            to_latex(forms) + r"\end{document}",
-            "",
-        ]
-    )
+    title = f"Closed forms in depth to order {forms.order} in $1/n$"
+    return standalone(title, f"Derived by pdlt {forms.version}.", _conventions(forms), to_latex(forms))
 
 
 def notebook(forms: ClosedForms) -> str:

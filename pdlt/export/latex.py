@@ -75,6 +75,12 @@ def document(theory: Theory) -> str:
     provenance = about(theory)
     names = ", ".join(f"${_name(equation.name, equation.order)}$" for equation in theory)
     activation = "" if provenance.activation is None else rf" for $\sigma$ = \verb|{provenance.activation}|"
+    origin = f"Derived by pdlt {provenance.version}{activation}: {names}."
+    return standalone(f"Recursions to order {theory.order} in $1/n$", origin, CONVENTIONS, to_latex(theory))
+
+
+def standalone(title: str, origin: str, conventions: str, formulas: str) -> str:
+    """Return a complete LaTeX document."""
     return "\n".join(
         [
             r"\documentclass[a4paper]{article}",
@@ -83,12 +89,12 @@ def document(theory: Theory) -> str:
             r"\allowdisplaybreaks",
             r"\setlength{\parindent}{0pt}",
             r"\begin{document}",
-            rf"\section*{{Recursions to order {theory.order} in $1/n$}}",
-            f"Derived by pdlt {provenance.version}{activation}: {names}.",
+            rf"\section*{{{title}}}",
+            origin,
             "",
-            CONVENTIONS,
+            conventions,
             "",
-            to_latex(theory) + r"\end{document}",
+            formulas + r"\end{document}",
             "",
         ]
     )

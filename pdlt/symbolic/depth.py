@@ -19,7 +19,7 @@ from pdlt._progress import progress
 from pdlt._version import __version__
 from pdlt.equations import Equation, driving_order, frame
 from pdlt.errors import PdltError
-from pdlt.observables import NAMED, Observable, identify, observable
+from pdlt.observables import NAMED, Observable, identify, observable, requested_observables
 from pdlt.symbolic.closed_forms import ClosedForm, ClosedForms, power_sums, widths
 from pdlt.symbolic.depth_series import Series, propagate, total
 from pdlt.symbolic.expressions import C_W, lambda_b, lambda_W
@@ -121,18 +121,7 @@ def closed_form(
 
 def _requested(observables: Sequence[str | Observable] | str | None, order: int) -> dict[str, list[tuple[str, int]]]:
     """Return the coefficients wanted of each observable, under the names the engine knows."""
-    if observables is None:
-        items = [o for o in NAMED.values() if o.leading_order <= order]
-    else:
-        items = [observable(o) for o in ([observables] if isinstance(observables, str | Observable) else observables)]
-    if not items:
-        raise PdltError("Argument `observables` must name at least one observable, but is empty.")
-    for item in items:
-        if item.leading_order > order:
-            raise PdltError(
-                f"Argument `observables`: {item.name!r} first appears at order {item.leading_order}, "
-                f"but `order` is {order}."
-            )
+    items = requested_observables(observables, order)
     return {
         item.name: [(identify(item.slots)[0].name, j) for j in range(order - item.leading_order + 1)] for item in items
     }
