@@ -11,8 +11,9 @@ from typing import Any
 
 from sympy.polys.rings import PolyElement
 
-#: (d, k) -> coefficient of ell^d chi^(k ell), or, for a response to layer m, of ell^d chi^(k (ell - m)).
-Series = dict[tuple[int, int], PolyElement]
+#: (d, k) -> coefficient of ell^d chi^(k ell), or, for a response to layer m, of ell^d chi^(k (ell - m)). The algebra is
+#: that of any powers times exponentials; `jet_diffusion` uses it for t^j exp(mu t), with exponents mu of a field.
+Series = dict[tuple[int, Any], PolyElement]
 
 #: No recursion has a homogeneous solution with a higher power of chi: five components at the most.
 _POWERS = range(16)

@@ -16,7 +16,8 @@ from pdlt.errors import PdltError
 from pdlt.observables import NAMED, Observable
 from pdlt.observables import observable as find
 from pdlt.symbolic.cumulants import partitions_of
-from pdlt.symbolic.jet_diffusion import Field, Series, a_4, add, canonical, solve, times, w
+from pdlt.symbolic.depth_series import Series, product, total
+from pdlt.symbolic.jet_diffusion import Field, a_4, canonical, solve, w
 
 __all__ = ["a_4", "double_scaling", "r", "reliable_ratio", "truncations", "w"]
 
@@ -210,6 +211,6 @@ def _limit(item: Observable, field: Field) -> _Limit:
         sign = (-1) ** (len(partition) - 1) * math.factorial(len(partition) - 1)
         part: Series = {(0, field.domain.zero): field.ring(sign)}
         for moment in partition:
-            part = times(part, moments[moment])
+            part = product(part, moments[moment])
         parts.append(part)
-    return _Limit(add(parts), sum(map(len, item.slots)) // 2, field)
+    return _Limit(total(parts), sum(map(len, item.slots)) // 2, field)

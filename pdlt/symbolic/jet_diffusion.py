@@ -12,7 +12,7 @@ exponentials of t, and the solution is substituted back before it is returned.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import combinations, permutations
@@ -24,6 +24,7 @@ from sympy.polys.rings import PolyElement, PolyRing, ring
 from sympy.utilities.iterables import strongly_connected_components
 
 from pdlt.errors import PdltError
+from pdlt.symbolic.depth_series import Series, scaled, total
 from pdlt.symbolic.jets import layer_map, product
 
 #: The share of the weights in the mean NTK, lambda_W A_2 K / (lambda_b + lambda_W A_2 K), from 0 to 1.
@@ -37,8 +38,6 @@ MAX_MOMENTS, MAX_MOMENTS_ANY = 100, 36
 #: The directions (S, T) of an entry of g, and a product of entries; both sorted.
 Entry = tuple[str, str]
 Moment = tuple[Entry, ...]
-#: (j, mu) -> coefficient of t^j exp(mu t).
-Series = dict[tuple[int, Any], PolyElement]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def solve(wanted: frozenset[Moment], field: Field) -> Mapping[Moment, Series]:
     solved: dict[Moment, Series] = {}
     # A block comes after those that drive it.
     for block in strongly_connected_components((sorted(rates), edges)):
-        driven = [add([scaled(solved[s], c) for s, c in rates[m].items() if s not in block]) for m in block]
+        driven = [total([scaled(solved[s], c) for s, c in rates[m].items() if s not in block]) for m in block]
         matrix = [[rates[m].get(s, field.ring.zero).coeff(1) for s in block] for m in block]
         first = [field.domain(int(not any(S or T for S, T in m))) for m in block]
         solved.update(zip(block, _solve_block(matrix, driven, first, field)))
@@ -193,12 +192,12 @@ def _solve_block(matrix: list[list[Any]], driven: list[Series], first: list[Any]
             if other != mu:
                 projector = projector * (square - identity * other) * (1 / (mu - other))
         for i, row in enumerate(projector.to_list()):
-            source = add([scaled(f, p) for f, p in zip(driven, row)])
+            source = total([scaled(f, p) for f, p in zip(driven, row)])
             start = sum((p * x for p, x in zip(row, first)), domain.zero)
-            solution[i] = add([solution[i], {(0, mu): field.ring(start)}, _response(mu, source, domain)])
+            solution[i] = total([solution[i], {(0, mu): field.ring(start)}, _response(mu, source, domain)])
     for row, x, f, start in zip(matrix, solution, driven, first):
-        rate = add([f, *(scaled(y, c) for y, c in zip(solution, row))])
-        left = add([_derivative(x), scaled(rate, -domain.one)])
+        rate = total([f, *(scaled(y, c) for y, c in zip(solution, row))])
+        left = total([_derivative(x), scaled(rate, -domain.one)])
         value = sum((c for (j, _), c in x.items() if j == 0), field.ring.zero)
         if left or value != start:
             raise ArithmeticError("a moment does not satisfy its differential equation; this is an error in pdlt")
@@ -227,29 +226,10 @@ def _response(mu: Any, source: Series, domain: Any) -> Series:
             parts.append({(i, rate): c})
             c = c * domain(-i) if i else c
         parts.append({(0, mu): -c})
-    return add(parts)
+    return total(parts)
 
 
 def _derivative(series: Series) -> Series:
-    return add(
+    return total(
         [{(j, mu): c * mu} for (j, mu), c in series.items()] + [{(j - 1, mu): c * j} for (j, mu), c in series.items()]
     )
-
-
-def add(parts: Sequence[Series]) -> Series:
-    """Return the sum of several series, without the terms that cancel."""
-    result: Series = {}
-    for part in parts:
-        for key, c in part.items():
-            result[key] = result[key] + c if key in result else c
-    return {key: c for key, c in result.items() if c}
-
-
-def scaled(series: Series, factor: Any) -> Series:
-    """Return a series times a number or a polynomial in w."""
-    return {key: c * factor for key, c in series.items()}
-
-
-def times(left: Series, right: Series) -> Series:
-    """Return the product of two series."""
-    return add([{(i + j, mu + nu): c * d} for (i, mu), c in left.items() for (j, nu), d in right.items()])

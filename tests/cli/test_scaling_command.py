@@ -41,6 +41,19 @@ def test_a_user_defined_activation():
     assert "2/3 r" in result.output
 
 
+def test_slopes_with_many_digits():
+    # An exponential of 499980005 r / 100020001 once became a polynomial of that degree.
+    result = run("leaky_relu(0.01)", "--share", "1", "--observables", "V,A")
+    assert result.exit_code == 0
+    assert "exp(4.9988*r) - 1" in result.output
+
+
+def test_every_constant_is_explained():
+    # p_perp = 0 and an open constant of Theta_1.
+    result = run("z+z**2/2-z**3/6", "--learning-rates", "constant", "--observables", "Theta")
+    assert "c_Theta_1: the part of Theta_1 which the first layers determine" in result.output
+
+
 def test_figure(tmp_path):
     pytest.importorskip("matplotlib")
     assert run("relu", "-o", str(tmp_path / "s.png")).exit_code == 0
@@ -58,6 +71,10 @@ def test_figure(tmp_path):
         (["relu", "-o", "scaling.gif"], "--output must end in"),
         (["relu", "--order", "-1"], "`order` must be"),
         (["nonsense"], "`activation` must be"),
+        (["relu", "--observables", "V", "--share", "7"], "`share` must be left out"),
+        (["relu", "--order", "0"], "`order` must be at least 1"),
+        (["relu", "--activation", "tanh"], "--activation must be left out"),
+        (["relu", "-o", "missing/scaling.png"], "could not be written"),
     ],
 )
 def test_bad_input_is_named(arguments, message):
