@@ -57,8 +57,9 @@ class Activation:
         """(s_minus, s_plus) if sigma(c z) = c sigma(z) for all c > 0 and sigma is not zero, else None."""
         if self.slopes is not None:
             return self.slopes if any(self.slopes) else None
-        slope = self.expr.coeff(z)
-        return (slope, slope) if slope and sp.expand(self.expr - slope * z) == 0 else None
+        slope = self.expr.coeff(z)  # may contain z itself: GELU is z Phi(z)
+        linear = slope and not slope.has(z) and sp.expand(self.expr - slope * z) == 0
+        return (slope, slope) if linear else None
 
     @property
     def parity(self) -> int | None:

@@ -288,3 +288,12 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "text, slopes",
+    [("linear", (1, 1)), ("3*z", (3, 3)), ("relu", (0, 1)), ("gelu", None), ("z*tanh(z)", None), ("z**2", None)],
+)
+def test_homogeneous_slopes(text, slopes):
+    """z times something that contains z is not linear."""
+    assert activation(text).homogeneous_slopes == slopes
