@@ -20,6 +20,7 @@ import numpy as np
 
 from pdlt.ensemble import structured
 from pdlt.ensemble.jets import Sample
+from pdlt.ensemble.network import OUTPUTS
 from pdlt.ensemble.specs import Moment
 from pdlt.networks import MLP
 
@@ -35,7 +36,7 @@ class Memory(NamedTuple):
     """What is known of W of shape (m, n), entries N(0, scale^2). Rows are orthonormal or zero.
 
     Attributes:
-        scale: standard deviation of the entries.
+        scale: standard deviation of the entries, (1, 1).
         right, right_images: P, (r, n), and P W^T, (r, m).
         left, left_images: Q, (s, m), and Q W, (s, n).
     """
@@ -50,9 +51,10 @@ class Memory(NamedTuple):
 class Conditioned:
     """Oracle that draws of W what it is asked for."""
 
-    def start(self, m: int, n: int, scale: Array, key: Array) -> Memory:
+    def start(self, shape: tuple[int, ...], scale: Array, key: Array) -> Memory:
         """Return an empty memory."""
-        return Memory(scale, *(jnp.zeros((0, size)) for size in (n, m, m, n)))
+        *stack, m, n = shape
+        return Memory(jnp.broadcast_to(scale, (*stack, 1, 1)), *(jnp.zeros((*stack, 0, size)) for size in (n, m, m, n)))
 
     def right(self, memory: Memory, v: Array, noise: Array) -> tuple[Array, Memory]:
         """Return v W^T and the memory then."""
@@ -69,18 +71,23 @@ class Conditioned:
         return product, Memory(scale, right, right_images, left, left_images)
 
 
-def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[int, ...]) -> Sample:
-    """Return a function (key, samples) -> (means, finite); arguments and result as in the sampler `jets`.
+def sampler(
+    net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[int, ...], outputs: int = OUTPUTS
+) -> Sample:
+    """Return a function (key, samples) -> (means, finite); arguments and result as in the sampler `network`.
 
     Raises:
         PdltError: for a moment that only the sampler `jets` measures.
     """
-    return structured.sampler_from(Conditioned(), net, x, moments, layers)
+    return structured.sampler_from(Conditioned(), net, x, moments, layers, outputs)
 
 
-def workload(net: MLP, n_inputs: int, n_0: int, moments: tuple[Moment, ...], layers: tuple[int, ...]) -> float:
+def workload(
+    net: MLP, n_inputs: int, n_0: int, moments: tuple[Moment, ...], layers: tuple[int, ...], outputs: int = OUTPUTS
+) -> float:
     """Return a rough number of bytes that one network needs."""
-    return 8.0 * 6 * structured.products(n_inputs, moments) * sum(net.width[: max(layers) - 1])
+    products, entries = structured.sizes(n_inputs, moments, outputs)
+    return 8.0 * (6 * products * sum(net.width[: max(layers) - 1]) + entries)
 
 
 def _product(

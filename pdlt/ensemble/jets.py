@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdlt.ensemble.normals import normal
 from pdlt.ensemble.specs import Moment, renamings, set_partitions
 from pdlt.networks import MLP
 
@@ -96,7 +97,7 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
 
     def step(width: int, g: Array, key_scales: tuple[Array, Array]) -> tuple[Array, Array]:
         key, scale = key_scales
-        noise = jax.random.normal(key, (g.shape[0], width, len(jets) * n_inputs))
+        noise = normal(key, (g.shape[0], width, len(jets) * n_inputs))
         u = jnp.einsum("snk,sjk->snj", noise, semidefinite_factor(g))
         phi = _activate(net, jets, u.reshape(*u.shape[:2], len(jets), n_inputs)).reshape(u.shape)
         mean = jnp.einsum("sna,snb->sab", phi, phi) / width

@@ -2,11 +2,15 @@
 
 Parameters are written as W = W_0 + sqrt(lambda_W / n) xi and b = b_0 + sqrt(lambda_b) xi, so that every
 tangent kernel is a plain contraction of derivatives in xi at xi = 0: H = J J^T, dH = g . Hess z . g, and so
-on. To measure layer l, a head of two fresh output neurons is put on the shared hidden layers 1 ... l-1.
-Neurons of one layer are independent given the layer before, so two suffice; both labellings are averaged.
+on. To measure layer l, a head of fresh output neurons is put on the shared hidden layers 1 ... l-1. Neurons of one
+layer are independent given the layer before, so two suffice; estimators are averaged over all ordered pairs.
+
+This sampler is the witness: it shares nothing with the others but the description of the network, and draws with
+`jax.random.normal`, not with `normals`.
 """
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import jax
@@ -20,10 +24,12 @@ from pdlt.networks import MLP
 
 Array = Any
 
-# i and j are the two output neurons. z[i] has shape (N,), H[i][j] (N, N), dH[i][j][k] (N, N, N) with the
+OUTPUTS = 2  # output neurons of a head, unless told otherwise; at least 2
+
+# i and j are two different output neurons. z[i] has shape (N,), H[i][j] (N, N), dH[i][j][k] (N, N, N) with the
 # twice differentiated output first, R the contraction ddI_{iijj}, h[i][j] the vectors Hess(z_i) grad(z_j),
 # (N, N, P). Axes of each product are the slots of the spec in order: F, for instance, is (1, 3, 2, 4).
-ESTIMATORS: dict[str, tuple[int, Callable[["Derivatives", int, int], Array]]] = {
+ESTIMATORS: dict[str, tuple[int, Callable[[Any, Any, Any], Array]]] = {
     # name: (derivatives of the output needed, estimator)
     "K": (0, lambda f, i, j: jnp.einsum("p,q->pq", f.z[i], f.z[i])),
     "V": (0, lambda f, i, j: jnp.einsum("p,q,r,s->pqrs", f.z[i], f.z[i], f.z[j], f.z[j])),
@@ -42,10 +48,10 @@ ESTIMATORS: dict[str, tuple[int, Callable[["Derivatives", int, int], Array]]] = 
 
 
 class Derivatives:
-    """Outputs and tangent kernels of one network with two outputs, each computed when first asked for.
+    """Outputs and tangent kernels of one network with M outputs, each computed when first asked for.
 
     Args:
-        outputs: maps the P standardised parameters xi to the outputs, shape (2, N).
+        outputs: maps the P standardised parameters xi to the outputs, shape (M, N).
         size: P.
     """
 
@@ -58,14 +64,14 @@ class Derivatives:
 
     @property
     def g(self) -> Array:
-        """Gradients of the outputs, shape (2, N, P)."""
+        """Gradients of the outputs, shape (M, N, P)."""
         if self._gradients is None:
             self._gradients = jax.jacrev(self._outputs)(self._origin)
         return self._gradients
 
     @property
     def h(self) -> Array:
-        """Hessians of the outputs times gradients, h[i, :, j, :] = Hess(z_i) g_j, shape (2, N, 2, N, P)."""
+        """Hessians of the outputs times gradients, h[i, :, j, :] = Hess(z_i) g_j, shape (M, N, M, N, P)."""
         if self._curvatures is None:
             jacobian = jax.jacrev(self._outputs)
             along = jax.vmap(lambda v: jax.jvp(jacobian, (self._origin,), (v,))[1])
@@ -100,8 +106,12 @@ class Derivatives:
         return jnp.einsum("acx,bdx->abcd", self.h[i, :, k], self.h[j, :, m])
 
 
-def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[int, ...]) -> Sample:
+def sampler(
+    net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[int, ...], outputs: int = OUTPUTS
+) -> Sample:
     """Return a function (key, samples) -> (means, finite); arguments and result as in the sampler `jets`.
+
+    `outputs` is the number of output neurons, at least 2: more give more pairs to average over.
 
     Raises:
         PdltError: for a moment that only the sampler `jets` measures.
@@ -110,15 +120,16 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
     sigma = _pointwise(net) if net.activation.slopes is not None else net.activation.jax(0)
     hidden = [(net.width[layer - 1], net.fan_in(layer, x.shape[1])) for layer in range(1, max(layers))]
     columns = jnp.asarray(x).T
+    pairs = list(permutations(range(outputs), 2))
 
     def one(key: Array) -> tuple[list[list[Array]], Array]:
         keys = jax.random.split(key, 2 * max(layers))
         trunk = [_draw(net, keys[k], k + 1, shape) for k, shape in enumerate(hidden)]
         measured = []
         for layer in layers:
-            head = _draw(net, keys[max(layers) + layer - 1], layer, (2, net.width[layer - 2]))
+            head = _draw(net, keys[max(layers) + layer - 1], layer, (outputs, net.width[layer - 2]))
             f = _derivatives(net, sigma, columns, [*trunk[: layer - 1], head])
-            measured.append([(estimate(f, 0, 1) + estimate(f, 1, 0)) / 2 for estimate in estimators])
+            measured.append([sum(estimate(f, i, j) for i, j in pairs) / len(pairs) for estimate in estimators])
         return measured, _finite(sigma, columns, trunk)
 
     def sample(key: Array, samples: int) -> tuple[list[Array], Array]:
@@ -129,13 +140,16 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
     return sample
 
 
-def workload(net: MLP, n_inputs: int, n_0: int, moments: tuple[Moment, ...], layers: tuple[int, ...]) -> float:
+def workload(
+    net: MLP, n_inputs: int, n_0: int, moments: tuple[Moment, ...], layers: tuple[int, ...], outputs: int = OUTPUTS
+) -> float:
     """Return a rough number of bytes that one network needs."""
     order = max(_estimator(moment)[0] for moment in moments)
     hidden = range(1, max(layers))
-    size = 2 * (net.width[hidden[-1] - 1] + 1) + sum(net.width[k - 1] * (net.fan_in(k, n_0) + 1) for k in hidden)
+    size = outputs * (net.width[hidden[-1] - 1] + 1) + sum(net.width[k - 1] * (net.fan_in(k, n_0) + 1) for k in hidden)
     # Parameter-sized vectors: weights; gradients; Hessian-vector products; directions of third derivatives.
-    vectors = np.cumsum([1, 1 + 2 * n_inputs, 1 + 8 * n_inputs**2, 5 + 8 * n_inputs**3])[order]
+    directions, thirds = outputs * n_inputs, outputs * (outputs - 1) * n_inputs**3
+    vectors = np.cumsum([1, 1 + directions, 1 + 2 * directions**2, 5 + 4 * thirds])[order]
     return 8.0 * (size * float(vectors) + 4 * n_inputs * sum(net.width[k - 1] for k in hidden))
 
 
@@ -190,7 +204,7 @@ def _pointwise(net: MLP) -> Callable[[Array], Array]:
     return order(0)
 
 
-def _estimator(moment: Moment) -> tuple[int, Callable[[Derivatives, int, int], Array]]:
+def _estimator(moment: Moment) -> tuple[int, Callable[[Any, Any, Any], Array]]:
     known: dict[Moment, Cumulant] = {c.pairs: c for c in NAMED.values()}
     if moment not in known:
         raise PdltError(

@@ -31,8 +31,11 @@ Memory = Any
 class Oracle(Protocol):
     """Answers products with a random matrix W of shape (m, n), entries N(0, scale^2); vectors are rows."""
 
-    def start(self, m: int, n: int, scale: Array, key: Array) -> Memory:
-        """Return what is known of W before the first product."""
+    def start(self, shape: tuple[int, ...], scale: Array, key: Array) -> Memory:
+        """Return what is known of matrices of shape (..., m, n) before the first product, with leading axes (...).
+
+        `scale` has the shape (..., 1, 1) or one that broadcasts to it.
+        """
 
     def right(self, memory: Memory, v: Array, noise: Array) -> tuple[Array, Memory]:
         """Return v W^T, shape (k, m), for v of shape (k, n), and what is known of W then.
@@ -45,13 +48,13 @@ class Oracle(Protocol):
 
 
 class Kernels(NamedTuple):
-    """Outputs and tangent kernels of a network with two outputs: what the estimators of `network` ask for.
+    """Outputs and tangent kernels of a network with M outputs: what the estimators of `network` ask for.
 
     Attributes:
-        z: outputs, (2, N).
-        h1: H_{ij; 12} as (2, N, 2, N), output and input alternating; h2: dH likewise (6 axes); hh: Hess(z_i) g_k .
+        z: outputs, (M, N).
+        h1: H_{ij; 12} as (M, N, M, N), output and input alternating; h2: dH likewise (6 axes); hh: Hess(z_i) g_k .
             Hess(z_j) g_m as i, k, j, m (8 axes).
-        third: ddI_{iijj} with j the other output, (2, N, N, N, N).
+        third: ddI_{iijj} as i, j and four inputs, (M, M, N, N, N, N).
     """
 
     z: Array
@@ -69,9 +72,8 @@ class Kernels(NamedTuple):
         return self.h2[i, :, j, :, k]
 
     def ddI(self, i: int, j: int, k: int, m: int) -> Array:
-        """Third derivative of z_i along three gradients, ddI_{ijkm; 0123}, for j = i and k = m the other output."""
-        assert j == i and k == m == 1 - i
-        return self.third[i]
+        """Third derivative of z_i along three gradients, ddI_{ijkm; 0123}, for j = i and m = k, other than i."""
+        return self.third[i, k]
 
     def ddII(self, i: int, j: int, k: int, m: int) -> Array:
         """Hess(z_i) g_k . Hess(z_j) g_m: ddII_{ijkm; 1234}."""
@@ -83,17 +85,17 @@ class Layer(NamedTuple):
 
     Attributes:
         memory: what the oracle knows of W.
-        noise: standard normal arrays for the sweeps: first forward and biases, (N, m) and (1, m), then those of a head,
-            backward (2N, n), tangent (2N^2, m), adjoint (4N^2, n).
+        noise: standard normal arrays for the sweeps: first forward and biases, (N, m) and (1, m), then those of a head
+            with M outputs, backward (MN, n), tangent (MN^2, m), adjoint (M^2 N^2, n).
         C_b, lambda_b, rate: variance of the biases, their learning rate, and that of the weights, lambda_W / n.
         z: z^(l-1), (N, n).
-        delta: delta_l, (2, N, m).
-        e: e_{l-1}, (2, N, n).
-        dz: dz^(l-1), (N, 2, N, n): input, then output and input whose gradient is followed.
+        delta: delta_l, (M, N, m).
+        e: e_{l-1}, (M, N, n).
+        dz: dz^(l-1), (N, M, N, n): input, then output and input whose gradient is followed.
     """
 
     memory: Memory
-    noise: tuple[Array, ...]
+    noise: Array
     C_b: Array
     lambda_b: Array
     rate: Array
@@ -104,10 +106,10 @@ class Layer(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The measured layer: two neurons on the hidden layers.
+    """The measured layer: M neurons on the hidden layers.
 
     Attributes:
-        weight: (2, n).
+        weight: (M, n).
         lambda_b, rate: learning rates of its biases and weights.
         z: the preactivations below, (N, n).
         gram: of layer 1, lambda_b + lambda_W x.x' / n_0, (N, N).
@@ -170,7 +172,7 @@ def _backward(
         product, memory = _ask(oracle.left, layer, delta, 0)
         return (product * sigma[1](layer.z)[None], H), layer._replace(memory=memory, delta=delta, e=product)
 
-    e = jnp.broadcast_to(head.weight[:, None], (2, *head.z.shape))
+    e = jnp.broadcast_to(head.weight[:, None], (len(head.weight), *head.z.shape))
     H = _ntk(_gram(head, sigma[0](head.z)), _head_dots(head))
     (delta, H), hidden = _sweep(step, (e * sigma[1](head.z)[None], H), hidden, reverse=True)
     return found._replace(h1=H + _ntk(head.gram, _dots(delta))), hidden, e, delta
@@ -195,8 +197,7 @@ def _tangent(
         product, memory = _ask(oracle.right, layer, da, 1)
         return (product + _step(_gram(layer, a), layer.delta), dH), layer._replace(memory=memory, dz=dz)
 
-    count = len(e[0])
-    start = _step(head.gram, delta), jnp.zeros((2, count) * 3)
+    start = _step(head.gram, delta), jnp.zeros(e.shape[:2] * 3)
     (dz, dH), hidden = _sweep(step, start, hidden)
     return found._replace(h2=dH + second(head, e, dz, _head_dots(head))), hidden, dz
 
@@ -209,8 +210,8 @@ def _adjoint(
     def below(layer: Layer | Head, e: Array, dz: Array, de: Array) -> tuple[Array, Array]:
         """Return ddelta below a layer, and the third derivatives of S from sigma'' and sigma'''."""
         s1, s2, s3 = (function(layer.z) for function in sigma[1:])
-        bent = [_third(e[i] * s3, de[i] * s2[:, None, None], dz, i) for i in (0, 1)]
-        return de * s1[None, :, None, None] + (e * s2[None])[:, :, None, None] * dz[None], jnp.stack(bent)
+        bent = _third(e * s3[None], de * s2[None, :, None, None], dz)
+        return de * s1[None, :, None, None] + (e * s2[None])[:, :, None, None] * dz[None], bent
 
     def step(carry: tuple[Array, Array, Array], layer: Layer) -> tuple[tuple[Array, Array, Array], None]:
         ddelta, hh, third = carry
@@ -223,7 +224,7 @@ def _adjoint(
         product, _ = _ask(oracle.left, layer, ddelta, 2)
         de = product + layer.rate * jnp.einsum("iajb,bn->iajbn", dots, a)
         ddelta, bent = below(layer, layer.e, layer.dz, de)
-        return (ddelta, hh, third + bent + jnp.stack([_moved(mixed[i], lift, i) for i in (0, 1)])), None
+        return (ddelta, hh, third + bent + _moved(mixed, lift)), None
 
     a, da = sigma[0](head.z), sigma[1](head.z)[:, None, None] * dz
     dots = _head_dots(head)
@@ -250,8 +251,8 @@ def _dots(delta: Array) -> Array:
 
 def _head_dots(head: Head) -> Array:
     """Return the inner products of delta in the head, where it is 1 for the output's own neuron."""
-    count = len(head.z)
-    return jnp.broadcast_to(jnp.eye(2)[:, None, :, None], (2, count, 2, count))
+    outputs, inputs = len(head.weight), len(head.z)
+    return jnp.broadcast_to(jnp.eye(outputs)[:, None, :, None], (outputs, inputs) * 2)
 
 
 def _ntk(gram: Array, dots: Array) -> Array:
@@ -276,21 +277,25 @@ def _tangents(dots: Array, da: Array) -> Array:
     return jnp.einsum("iajb,akcbld->iakcjbld", dots, jnp.einsum("akcn,bldn->akcbld", da, da))
 
 
-def _third(e: Array, de: Array, dz: Array, i: int) -> Array:
-    """Return e dz dz dz + (de dz dz in three orders), along gradients of the outputs i, j, j: (N, N, N, N)."""
-    p, q = dz[:, i], dz[:, 1 - i]
-    first = jnp.einsum("abn,acn,adn->abcd", e[:, None] * p + de[:, i], q, q)
-    second = jnp.einsum("acn,abn,adn->abcd", de[:, 1 - i], p, q)
-    return first + second + jnp.swapaxes(second, 2, 3)
+def _third(e: Array, de: Array, dz: Array) -> Array:
+    """Return e dz dz dz + (de dz dz in three orders), along gradients of the outputs i, j, j: i, j and four inputs."""
+    own = jnp.einsum("aibn->iabn", dz)
+    first = e[:, :, None] * own + jnp.einsum("iaibn->iabn", de)
+    second = jnp.einsum("iajcn,iabn,ajdn->ijabcd", de, own, dz)
+    return jnp.einsum("iabn,ajcn,ajdn->ijabcd", first, dz, dz) + second + jnp.swapaxes(second, 4, 5)
 
 
-def _moved(mixed: Array, lift: Array, i: int) -> Array:
-    """Return ddelta dW da in six orders of the gradients of i, j, j; mixed: (N, 2, N, 2, N), lift: (N, N, 2, N)."""
-    j = 1 - i
-    terms = jnp.einsum("abc,cad->abcd", mixed[:, i, :, j], lift[:, :, j])
-    terms = terms + jnp.einsum("acb,bad->abcd", mixed[:, j, :, i], lift[:, :, j])
-    terms = terms + jnp.einsum("acd,dab->abcd", mixed[:, j, :, j], lift[:, :, i])
-    return terms + jnp.swapaxes(terms, 2, 3)
+def _moved(mixed: Array, lift: Array) -> Array:
+    """Return ddelta dW da in six orders of the gradients of i, j, j: i, j and four inputs.
+
+    Args:
+        mixed: (M, N, M, N, M, N), ddelta of i along k against delta of j as i, a, k, c, j, b.
+        lift: (N, N, M, N).
+    """
+    terms = jnp.einsum("iaibjc,cajd->ijabcd", mixed, lift)
+    terms = terms + jnp.einsum("iajcib,bajd->ijabcd", mixed, lift)
+    terms = terms + jnp.einsum("iajcjd,daib->ijabcd", mixed, lift)
+    return terms + jnp.swapaxes(terms, 4, 5)
 
 
 def _sweep(step: Callable, carry: Any, hidden: list[Layer], reverse: bool = False) -> tuple[Any, list[Any]]:

@@ -3,6 +3,8 @@
 The law is tested on moments (of blocks of networks), not on cumulants: they are what a sampler returns.
 """
 
+from itertools import permutations
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,11 +30,11 @@ OWN = {
 TWO = np.array([[0.9, -0.4, 1.1], [0.2, 1.3, -0.5]])
 
 
-def blocks(sampler, net, x, names, layers=None, networks=200, number=30):
+def blocks(sampler, net, x, names, layers=None, networks=200, number=30, **outputs):
     """Return for each observable's first moment its means over blocks, (number, layers, N, ...)."""
     wanted = [NAMED[name].pairs for name in names]
     with x64():
-        draw = sampler.sampler(net, x, tuple(wanted), layers or (net.depth,))
+        draw = sampler.sampler(net, x, tuple(wanted), layers or (net.depth,), **outputs)
         block = jax.jit(lambda key: draw(key, networks), compiler_options=QUICKLY)
         means, finite = zip(*(block(key) for key in jax.random.split(jax.random.key(1), number)), strict=True)
         assert all(np.all(f) for f in finite)
@@ -51,10 +53,10 @@ def scores(first, second):
     return found
 
 
-def both(net, x, seed=0):
+def both(net, x, outputs, seed=0):
     """Return the kernels of one network by sweeps and by autodiff."""
     rng = np.random.default_rng(seed)
-    sizes = [x.shape[1], *net.width, 2]
+    sizes = [x.shape[1], *net.width, outputs]
     weights = [rng.normal(size=(m, n)) * np.sqrt(1.5 / n) for m, n in zip(sizes[1:], sizes[:-1], strict=True)]
     biases = [rng.normal(size=m) for m in sizes[1:]]
     layers = [(jnp.asarray(w), jnp.asarray(b)) for w, b in zip(weights, biases, strict=True)]
@@ -78,22 +80,24 @@ def both(net, x, seed=0):
 
 
 @pytest.mark.parametrize(
-    "net, x, names",
+    "net, x, names, outputs",
     [
-        (MLP(4, (5, 7, 4), "tanh", **OWN), TWO, NAMED),
-        (MLP(2, 5, "gelu", **SCALES), TWO, "BQST"),
-        (MLP(3, 6, "leaky_relu(0.2)", **SCALES), TWO[:1], "APQSTU"),
+        (MLP(4, (5, 7, 4), "tanh", **OWN), TWO, NAMED, 2),
+        (MLP(2, 5, "gelu", **SCALES), TWO, "BQST", 2),
+        (MLP(3, 6, "leaky_relu(0.2)", **SCALES), TWO[:1], "APQSTU", 4),
+        (MLP(3, (5, 4), "sin", **SCALES), TWO, NAMED, 3),
     ],
-    ids=["own scales per layer", "no hidden matrix", "kinked"],
+    ids=["own scales per layer", "no hidden matrix", "kinked", "three outputs"],
 )
-def test_sweeps_are_autodiff(net, x, names):
+def test_sweeps_are_autodiff(net, x, names, outputs):
     """Every estimator of every observable, on the same weights; 1e-12 is rounding."""
     with x64():
 
         def every():
-            kernels = both(net, x)
-            return [[[estimate(f, i, 1 - i) for i in (0, 1)] for _, estimate in estimators] for f in kernels]
+            kernels = both(net, x, outputs)
+            return [[[estimate(f, i, j) for i, j in pairs] for _, estimate in estimators] for f in kernels]
 
+        pairs = list(permutations(range(outputs), 2))
         estimators = [found for name, found in network.ESTIMATORS.items() if name in names]
         for fast, slow in zip(*jax.jit(every, compiler_options=QUICKLY)(), strict=True):
             np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-12 * np.abs(slow).max())
@@ -110,7 +114,7 @@ def test_answers_are_those_of_one_matrix(count):
 
     def ask(noises):
         oracle, products = conditioned.Conditioned(), []
-        memory = oracle.start(5, 4, 0.7, jax.random.key(0))
+        memory = oracle.start((5, 4), 0.7, jax.random.key(0))
         for (side, _), v, noise in zip(sides, vectors, noises, strict=True):
             product, memory = getattr(oracle, side)(memory, jnp.asarray(v), noise)
             products.append(product)
@@ -132,10 +136,13 @@ def test_answers_are_those_of_one_matrix(count):
 
 
 def test_real_networks():
-    """Autodiff's own networks; 1/n effects are tens of percent at n = 6. For the others, see the next test."""
+    """Autodiff's own networks; 1/n effects are tens of percent at n = 6. For the others, see the next test.
+
+    One side has three outputs.
+    """
     net = MLP(4, (6, 7, 5), "tanh", **OWN)
     names = ["K", "Theta", *"VADFBPQ"]
-    found = scores(blocks(conditioned, net, TWO[:1], names), blocks(network, net, TWO[:1], names))
+    found = scores(blocks(conditioned, net, TWO[:1], names, outputs=3), blocks(network, net, TWO[:1], names))
     assert max(found.values()) < Z, found
 
 
@@ -185,6 +192,15 @@ def test_homogeneous_activation():
     measured = blocks(conditioned, net, TWO[:1], list(expected), networks=2000)
     found = scores(measured, {name: np.full_like(measured[name], value) for name, value in expected.items()})
     assert max(found.values()) < Z, found
+
+
+@pytest.mark.parametrize("sampler", [conditioned, structured, network])
+def test_all_pairs_of_outputs_are_averaged(sampler):
+    """Four outputs: the mean does not move, and the variance falls (to a sixth, were the six pairs independent)."""
+    net = MLP(2, 6, "tanh", **SCALES)
+    two, four = (blocks(sampler, net, TWO[:1], ["V"], number=60, outputs=outputs) for outputs in (2, 4))
+    assert max(scores(two, four).values()) < Z
+    assert np.var(four["V"]) < np.var(two["V"]) / 1.5
 
 
 def test_several_layers():
