@@ -5,6 +5,6 @@ from contextlib import AbstractContextManager
 import jax
 
 
-def x64() -> AbstractContextManager[None]:
-    """Return a context in which jax computes in double precision; outside it, nothing changes."""
-    return jax.enable_x64(True)
+def x64(enabled: bool = True) -> AbstractContextManager[None]:
+    """Return a context in which jax computes in double precision, or in single; outside it, nothing changes."""
+    return jax.enable_x64(enabled)

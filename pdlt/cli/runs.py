@@ -92,6 +92,7 @@ def _describe(path: Path) -> dict[str, Any]:
             return {
                 "file": path.name,
                 **{key: spec[key] for key in ("network", "sampler", "seed", "layers")},
+                "precision": spec.get("precision", "float64"),
                 "observables": [c.name for c in cumulants(spec["observables"])],
                 "inputs": store.record.inputs.tolist(),
                 "versions": store.record.versions,

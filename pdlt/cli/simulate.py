@@ -24,6 +24,7 @@ from pdlt.errors import PdltError
     epilog="""\b
 Examples:
   pdlt simulate --activation tanh --depth 3 --width 32 --x '[[0.9,-0.4,1.1]]' --samples 100000
+  pdlt simulate --sampler path --observables K,Theta,A,B --x '[[1,0]]' --samples 20000
   pdlt simulate --sampler network --samples 2000 --observables K,Theta,A --x '[[1,0]]' --json
   pdlt simulate --observables K,V --x '[[1,0]]' --until-stderr 0.01 --until-time 10m --store run.db --workers 4
 """,
@@ -33,7 +34,9 @@ Examples:
 @click.option("--samples", type=int, help="Networks to draw (10000); with --until-... the most (10^9).")
 @click.option("--until-stderr", type=float, help="Stop at this standard error, relative to the largest entry.")
 @click.option("--until-time", help="Stop after this time: 90s, 10m, 2h.")
-@click.option("--sampler", default="jets", show_default=True, help="jets, conditioned, structured or network.")
+@click.option("--sampler", default="jets", show_default=True, help="jets, path, conditioned, structured, network.")
+@click.option("--precision", default="float64", show_default=True, help="float64 or float32, of the networks drawn.")
+@click.option("--outputs", type=int, help="Output neurons drawn by conditioned, structured (4), network (2).")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
 @click.option("--workers", type=int, help="Draw in this many local processes; results are the same.")
@@ -45,6 +48,8 @@ def command(
     until_stderr: float | None,
     until_time: str | None,
     sampler: str,
+    precision: str,
+    outputs: int | None,
     seed: int,
     store: Path | None,
     workers: int | None,
@@ -74,6 +79,8 @@ def command(
         until_stderr=until_stderr,
         until_time=seconds,
         executor=workers,
+        precision=precision,
+        outputs=outputs,
     )
     layers = run.layer.values if all_layers else run.layer.values[-1:]
     tables = [run_table(run, int(layer)) for layer in layers]

@@ -9,11 +9,17 @@ activation's JAX function, the errors and the double-precision switch, and nothi
     conditioned sampler: their tangent kernels without weight matrices
     sweeps      the derivatives of structured and conditioned: forward, backward, tangent, adjoint
     jets        sampler: the law of the jet covariance, without weight matrices
+    path        sampler: the same, its tangent components integrated given the forward path
+    tangent_moments, controls
+                the recursion that integrates them; control variates that take noise from what is left
+    layer_scan  the chain over layers of jets and path
+    normals     standard normal random numbers, fast
     blocks      block k of a run: a pure function of the run's spec, the seed and k
     tasks       what is sent to whoever draws blocks
     execution   where blocks are drawn: here, in local processes, on any executor
     store       block means in an SQLite file, so that a run can be continued
-    statistics  block means -> cumulants with jackknife errors
+    statistics  block means -> sums that merge -> cumulants with jackknife errors
+    forecast    what a run will cost
     stopping    when a run has measured enough
     results     estimates -> dataset
     simulate    the driver
@@ -22,5 +28,6 @@ activation's JAX function, the errors and the double-precision switch, and nothi
 
 from pdlt.ensemble.recorded import recorded
 from pdlt.ensemble.simulate import simulate
+from pdlt.ensemble.statistics import Accumulator
 
-__all__ = ["recorded", "simulate"]
+__all__ = ["Accumulator", "recorded", "simulate"]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdlt.ensemble import conditioned, jets, network, structured
+from pdlt.ensemble import conditioned, jets, network, path, structured
 from pdlt.ensemble.specs import Moment
-from pdlt.ensemble.statistics import GROUPS
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
 
-SAMPLERS = {"jets": jets, "conditioned": conditioned, "structured": structured, "network": network}
+SAMPLERS = {"jets": jets, "path": path, "conditioned": conditioned, "structured": structured, "network": network}
+#: Output neurons of the samplers that draw outputs, by default: as many as pay (docs/ensembles.md); the other samplers
+#: integrate the last layer.
+OUTPUTS = {"conditioned": 4, "structured": 4, "network": 2}
+PRECISIONS = {"float64": 8, "float32": 4}  # bytes of a number
 BLOCK = 50  # samples in a block; part of what a seed means
-STREAM = 1  # to be raised whenever equal seeds begin to give different numbers
+STREAM = 2  # to be raised whenever equal seeds begin to give different numbers
 WORKING_SET = 2.0**23  # bytes, about what fits into caches; larger blocks are drawn in equal parts
 
 Block = Callable[[Any, Any], tuple[Any, Any]]
@@ -38,7 +40,7 @@ def vector_size(shapes: dict[Moment, tuple[int, ...]]) -> int:
 def block_function(
     net: MLP, x: np.ndarray, spec: dict[str, Any], wanted: tuple[Moment, ...], layers: tuple[int, ...]
 ) -> Block:
-    """Return the function of seed and block number, to be compiled in double precision.
+    """Return the function of seed and block number, to be compiled in the spec's precision.
 
     What is compiled depends on the run's spec alone, not on the batch, the executor or the machine's memory: a
     block has the same bits however it is scheduled. It does not depend on the seed either, which is an argument.
@@ -46,75 +48,67 @@ def block_function(
     Args:
         net: the network.
         x: inputs, shape (N, n_0).
-        spec: what determines the blocks, with the sampler's name.
+        spec: what determines the blocks, with the sampler's name and the precision.
         wanted: moments to average.
         layers: measured layers, all above 1.
 
     Returns:
-        The function (seed, number) -> (vector of means, which layers from 2 on are finite).
+        The function (seed, number), both as `words`, -> (vector of means, which layers from 2 on are finite).
 
     Raises:
         PdltError: if the sampler does not know a moment.
     """
-    draw = SAMPLERS[spec["sampler"]].sampler(net, x, wanted, layers)
-    parts, _ = _parts(net, x, spec, wanted, layers)
+    draw = SAMPLERS[spec["sampler"]].sampler(net, x, wanted, layers, **_outputs(spec))
+    parts, _ = divided(net, x, spec, wanted, layers)
     # Runs of different networks with equal seeds must not share random numbers.
     label = np.uint32(zlib.crc32(json.dumps({**spec, "seed": None, "jax": None}, sort_keys=True).encode()))
+    measured = np.array(layers) - 2
 
     def part(key: Any) -> tuple[Any, Any]:
         means, finite = draw(key, BLOCK // parts)
+        for mean in means:  # a product of finite numbers may overflow
+            fine = jnp.isfinite(mean.reshape(len(layers), -1)).all(axis=1)
+            finite = finite.at[measured].set(finite[measured] & fine)
         return jnp.concatenate([mean.ravel() for mean in means]), finite
 
     def block(seed: Any, number: Any) -> tuple[Any, Any]:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), label), number)
+        key = jax.random.wrap_key_data(seed, impl="threefry2x32")
+        for word in (label, number[0], number[1]):
+            key = jax.random.fold_in(key, word)
         means, finite = jax.lax.map(part, jax.random.split(key, parts))
         return means.mean(axis=0), finite.all(axis=0)
 
     return block
 
 
-def memory(
-    net: MLP, x: np.ndarray, spec: dict[str, Any], wanted: tuple[Moment, ...], layers: tuple[int, ...], blocks: int
-) -> tuple[float, float]:
-    """Return roughly how many bytes it takes to draw a block, and to turn `blocks` of them into estimates.
+def words(value: int) -> np.ndarray:
+    """Return a number below 2^64 as two of 32 bits, high word first: nothing is lost in single precision."""
+    return np.array([value >> 32, value & 0xFFFFFFFF], dtype=np.uint32)
+
+
+def divided(
+    net: MLP, x: np.ndarray, spec: dict[str, Any], wanted: tuple[Moment, ...], layers: tuple[int, ...]
+) -> tuple[int, float]:
+    """Return in how many parts a block is drawn, and how many bytes one part needs.
 
     Raises:
         PdltError: if the sampler does not know a moment.
     """
-    sizes = [math.prod(shape) for shape in moment_shapes(wanted, layers, len(x)).values()]
-    return _parts(net, x, spec, wanted, layers)[1], 8.0 * min(blocks, GROUPS) * (sum(sizes) + 4 * max(sizes))
-
-
-def require_memory(needed: float) -> None:
-    """Refuse what this machine cannot hold.
-
-    Raises:
-        PdltError: if `needed` bytes are more than the machine has.
-    """
-    try:
-        available = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):  # no such question on this platform
-        return
-    if needed > available:
-        raise PdltError(
-            f"The simulation would need about {needed / 2**30:.3g} GiB, but this machine has "
-            f"{available / 2**30:.3g} GiB; choose fewer inputs, observables or layers, or smaller widths."
-        )
-
-
-def _parts(
-    net: MLP, x: np.ndarray, spec: dict[str, Any], wanted: tuple[Moment, ...], layers: tuple[int, ...]
-) -> tuple[int, float]:
-    """Return in how many parts a block is drawn, and how many bytes one part needs."""
-    each = SAMPLERS[spec["sampler"]].workload(net, len(x), x.shape[1], wanted, layers)
+    each = SAMPLERS[spec["sampler"]].workload(net, len(x), x.shape[1], wanted, layers, **_outputs(spec))
+    each *= PRECISIONS[spec["precision"]] / 8
     divisors = [p for p in range(1, BLOCK + 1) if BLOCK % p == 0]
     parts = min((p for p in divisors if BLOCK / p * each <= WORKING_SET), default=BLOCK)
     return parts, BLOCK / parts * each
 
 
-def overflow(layer: int) -> PdltError:
+def _outputs(spec: dict[str, Any]) -> dict[str, int]:
+    return {} if spec["outputs"] is None else {"outputs": spec["outputs"]}
+
+
+def overflow(layer: int, precision: str) -> PdltError:
     """Return the error that says in which layer numbers stopped being finite."""
+    remedy = 'precision="float64", or ' if precision == "float32" else ""
     return PdltError(
-        f"Argument `net`: the ensemble overflows double precision at layer {layer}; choose smaller C_b, C_W, "
+        f"Argument `net`: the ensemble overflows {precision} at layer {layer}; choose {remedy}smaller C_b, C_W, "
         "lambda_b, lambda_W or depth."
     )

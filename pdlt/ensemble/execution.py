@@ -1,11 +1,14 @@
 """Where blocks are drawn: in this process, in local processes, or on any `concurrent.futures` executor.
 
 Results are handed on in the order of block numbers, whatever the order of completion. Since blocks are pure
-functions, a task whose worker was lost is simply handed out again.
+functions, a task whose worker was lost is simply handed out again. A task returns sums over its blocks, or if there
+is a store the means of each.
 """
 
 import multiprocessing
 import numbers
+import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,24 +18,29 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import jax
 import numpy as np
 
 from pdlt.ensemble.blocks import overflow
+from pdlt.ensemble.statistics import Accumulator, sum_lanes
 from pdlt.ensemble.store import Store
-from pdlt.ensemble.tasks import Recipe, draw
+from pdlt.ensemble.tasks import Recipe, draw, draw_sums
 from pdlt.errors import PdltError
 
 QUEUE = 2048  # tasks without an answer at a time: two for each of a thousand workers
 FIRST = 64  # tasks handed out before it is known how long a block takes
 TASK_SECONDS = {True: 0.2, False: 1.0}  # how long a task should take: here, or on an executor
-WAITING_BYTES = 2.0**30  # of block means that may wait for their turn before no more tasks are handed out
+WAITING_BYTES = 2.0**30  # of means and sums that may wait for their turn before no more tasks are handed out
 TASK_BYTES = 2.0**26  # of block means in one task
 WRITE_EVERY = 1.0  # seconds between transactions
+MOST_WORKERS = 10_000
 ATTEMPTS = 3  # at a task, and at replacing a pool of local processes before anything is drawn
 
 
 class Here(Executor):
     """Draws in this process, at once."""
+
+    workers = 1
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
         """Return a future that is done; an exception is raised here and now."""
@@ -49,7 +57,7 @@ class Processes(Executor):
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self.workers = workers
         self._pool = self._new()
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
@@ -67,7 +75,19 @@ class Processes(Executor):
 
     def _new(self) -> ProcessPoolExecutor:
         # Spawned, not forked: jax has threads.
-        return ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), end_with_parent)
+
+
+def end_with_parent() -> None:
+    """End this process when its parent is gone: a parent that was killed cannot say so."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -79,7 +99,7 @@ def executing(given: Any) -> Iterator[Executor]:
     """
     if given is None:
         yield Here()
-    elif isinstance(given, numbers.Integral) and not isinstance(given, bool) and 1 <= int(given) <= 10_000:
+    elif isinstance(given, numbers.Integral) and not isinstance(given, bool) and 1 <= int(given) <= MOST_WORKERS:
         pool = Processes(int(given))
         try:
             yield pool
@@ -90,7 +110,7 @@ def executing(given: Any) -> Iterator[Executor]:
     else:
         raise PdltError(
             "Argument `executor` must be a concurrent.futures.Executor or a number of local processes from 1 to "
-            f"10000, but got {given!r}."
+            f"{MOST_WORKERS}, but got {given!r}."
         )
 
 
@@ -103,14 +123,22 @@ class _Task:
     future: Future | None = None
     failures: int = 0
     unfinite: dict[int, int] = field(default_factory=dict)  # block -> first layer that is not finite
+    sums: list[Accumulator] = field(default_factory=list)  # without a store
+
+    @property
+    def vectors(self) -> int:
+        """How many vectors wait here."""
+        return len(self.known) + sum(part.nodes for part in self.sums)
 
 
 class Drawing:
-    """Block means of one run, in order: from the store if they are there, else drawn and stored.
+    """Blocks of one run, in order: from the store if they are there, else drawn and stored.
 
     Args:
         recipe: the run.
         size: length of a block's vector of means.
+        lanes: how many sums the blocks are dealt out to, see `statistics.sum_lanes`.
+        precision: that of the blocks.
         executor: where to draw.
         store: where to keep blocks.
         batch: blocks in a task; None to let the time of a block decide.
@@ -123,6 +151,8 @@ class Drawing:
         self,
         recipe: Recipe,
         size: int,
+        lanes: int,
+        precision: str,
         executor: Executor,
         store: Store | None,
         batch: int | None,
@@ -131,27 +161,30 @@ class Drawing:
         first: Callable[[float], None],
     ) -> None:
         self._recipe, self._executor, self._store = recipe, executor, store
+        self._size, self._lanes, self._precision = size, lanes, precision
         self._batch, self._deadline, self._notify, self._first = batch, deadline, notify, first
         self._here = isinstance(executor, Here)
+        self._together = jax.local_device_count() if self._here else 1  # blocks drawn at a time
         self._bytes = 8 * size
         self._seconds: float | None = None
         self._queue: deque[_Task] = deque()
         self._answers: SimpleQueue[tuple[_Task, Future]] = SimpleQueue()
         self._asked = 0  # tasks without an answer
-        self._waiting = 0  # blocks that wait for their turn
+        self._waiting = 0  # vectors that wait for their turn
         self._unwritten: dict[int, np.ndarray] = {}
         self._written = time.monotonic()
         self._prepared = False
         self._renewals = 0
 
-    def means(self, start: int, stop: int, at_least: int = 0) -> Generator[np.ndarray, None, None]:
-        """Yield the means of the blocks start ... stop - 1; end early, but not before `at_least`, at the deadline.
+    def sums(self, start: int, stop: int, at_least: int = 0) -> Generator[list[Accumulator], None, None]:
+        """Yield sums over the blocks start ... stop - 1, one for each lane and task.
+
+        It ends early, but not before `at_least`, at the deadline.
 
         Raises:
             PdltError: if a layer overflows, a worker is lost for good, or the store fails; blocks drawn so far
                 are in the store.
         """
-        position = start
         try:
             while start < stop or self._queue:
                 if self._late() and (self._queue[0].start if self._queue else start) >= at_least:
@@ -163,11 +196,12 @@ class Drawing:
                 self._collect()
                 while self._queue and self._queue[0].future is None:
                     task = self._queue.popleft()
-                    self._waiting -= task.stop - task.start
-                    for position in range(task.start, task.stop):
-                        if position in task.unfinite:
-                            raise overflow(task.unfinite[position])
-                        yield task.known[position]
+                    self._waiting -= task.vectors
+                    if task.unfinite:
+                        raise overflow(task.unfinite[min(task.unfinite)], self._precision)
+                    blocks = sorted(task.known)
+                    means = (task.known[number] for number in blocks)
+                    yield task.sums or sum_lanes(blocks, means, self._size, self._lanes)
                     self._notify(task.stop - task.start)
         finally:
             for task in self._queue:
@@ -191,11 +225,12 @@ class Drawing:
         if self._batch is not None:
             return min(self._batch, most)
         if self._seconds is None:
-            return 1
+            return self._together
         seconds = TASK_SECONDS[self._here]
         if self._deadline is not None:
             seconds = min(seconds, self._deadline - time.monotonic())
-        return max(1, min(int(seconds / max(self._seconds, 1e-6)), most))
+        chunk = max(1, min(int(seconds / max(self._seconds, 1e-6)), most))
+        return -(-chunk // self._together) * self._together
 
     def _task(self, start: int, stop: int) -> _Task:
         known = self._store.read(start, stop) if self._store else {}
@@ -210,15 +245,18 @@ class Drawing:
             self._asked += 1
             self._submit(task)
         else:
-            self._waiting += stop - start
+            self._waiting += task.vectors
         return task
 
     def _submit(self, task: _Task) -> None:
+        call = (
+            (draw, self._recipe, task.missing) if self._store else (draw_sums, self._recipe, task.missing, self._lanes)
+        )
         try:
-            task.future = self._executor.submit(draw, self._recipe, task.missing)
+            task.future = self._executor.submit(*call)
         except BrokenExecutor as error:
             self._renew(error)
-            task.future = self._executor.submit(draw, self._recipe, task.missing)
+            task.future = self._executor.submit(*call)
         except RuntimeError as error:
             if self._here:
                 raise
@@ -246,7 +284,7 @@ class Drawing:
 
     def _take(self, task: _Task, future: Future) -> None:
         try:
-            means, finite, seconds = future.result()
+            drawn, task.unfinite, seconds = future.result()
         except PdltError:
             raise
         except BrokenExecutor as error:
@@ -263,17 +301,17 @@ class Drawing:
             return
         self._renewals = 0
         if self._seconds is None:
-            self._first(seconds / len(means))
-        self._seconds = seconds / len(means)
+            self._first(seconds / len(task.missing))
+        self._seconds = seconds / len(task.missing)
         task.future = None
         self._asked -= 1
-        self._waiting += task.stop - task.start
-        for number, mean, fine in zip(task.missing, means, finite, strict=True):
-            task.known[number] = mean
-            if not fine.all():
-                task.unfinite[number] = int(np.argmin(fine)) + 2
-            elif self._store:
-                self._unwritten[number] = mean
+        if self._store:
+            means = dict(zip(task.missing, drawn, strict=True))
+            task.known |= means
+            self._unwritten |= {number: mean for number, mean in means.items() if number not in task.unfinite}
+        else:
+            task.sums = drawn
+        self._waiting += task.vectors
 
     def _renew(self, error: BrokenExecutor) -> None:
         """Replace a broken pool of ours and hand out again what it had not answered; give up on others."""

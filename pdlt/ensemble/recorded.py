@@ -10,7 +10,7 @@ import numpy as np
 from pdlt.ensemble.blocks import moment_shapes, vector_size
 from pdlt.ensemble.results import dataset, fan_in, provenance
 from pdlt.ensemble.specs import NAMED, cumulants
-from pdlt.ensemble.statistics import Accumulator, estimates
+from pdlt.ensemble.statistics import ROUNDING, Accumulator, estimates
 from pdlt.ensemble.store import Store
 from pdlt.ensemble.tasks import Recipe, rebuild
 from pdlt.errors import PdltError
@@ -29,12 +29,14 @@ def recorded(path: str | Path) -> "xarray.Dataset":
         Dataset as of `simulate`, with layer 1 and the layers measured, and the versions that began the run.
 
     Raises:
-        PdltError: if the file is not a run store or is damaged, or holds fewer than two blocks.
+        PdltError: if the file is not a run store or is damaged, or holds fewer than two blocks, or than the
+            components of a cumulant.
     """
     with Store(path) as store:
         record = store.record
         try:
             net, x, spec, wanted, layers = rebuild(Recipe(json.dumps(record.spec), record.inputs.tobytes()))
+            spec = {"precision": "float64", "outputs": None, **spec}  # the first stores did not say
             measured = cumulants(spec["observables"])
             shapes = moment_shapes(wanted, layers, len(x))
             total = Accumulator(vector_size(shapes))
@@ -44,10 +46,13 @@ def recorded(path: str | Path) -> "xarray.Dataset":
             if isinstance(error, PdltError):
                 raise
             raise PdltError(f"Argument `store`: {str(path)!r} does not describe a run of pdlt ({error!r}).") from error
-    if total.blocks < 2:
-        raise PdltError(f"Argument `store`: {str(path)!r} holds {total.blocks} blocks in a row; estimates need two.")
-    attrs = provenance(net, x, (1, *layers), spec["sampler"], spec["seed"], total.blocks, record.versions)
-    results = estimates(measured, total, shapes, fan_in(net, x, layers))
+    fewest = max(2, *(c.order for c in measured))
+    if total.blocks < fewest:
+        raise PdltError(
+            f"Argument `store`: {str(path)!r} holds {total.blocks} blocks in a row; estimates need {fewest}."
+        )
+    attrs = provenance(net, x, (1, *layers), spec, total.blocks, record.versions)
+    results = estimates(measured, total, shapes, fan_in(net, x, layers), ROUNDING[spec["precision"]])
     measured.sort(key=lambda c: [*NAMED, c.name].index(c.name))
     return dataset(net, x, measured, (1, *layers), results, attrs)
 

@@ -55,20 +55,21 @@ def provenance(
     net: MLP,
     x: np.ndarray,
     layers: tuple[int, ...],
-    sampler: str,
-    seed: int,
+    spec: dict[str, Any],
     blocks: int,
     programs: dict[str, str],
 ) -> dict[str, Any]:
-    """Return what made a result."""
+    """Return what made a result: the run's spec, but for these layers and blocks."""
     return {
         "kind": "measurement",
         "network": json.dumps(net.describe()),
         "fan_in": [net.fan_in(layer, x.shape[1]) for layer in layers],
         "inputs_sha256": sha256(x),
         "inputs_shape": list(x.shape),
-        "sampler": sampler,
-        "seed": seed,
+        "sampler": spec["sampler"],
+        "seed": spec["seed"],
+        "precision": spec["precision"],
+        **({} if spec["outputs"] is None else {"outputs": spec["outputs"]}),
         "samples": blocks * BLOCK,
         "kinks": "none" if net.activation.is_smooth else "pointwise",
         "versions": json.dumps(programs),

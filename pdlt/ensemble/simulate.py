@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from pdlt.ensemble.blocks import BLOCK, SAMPLERS, STREAM, memory, moment_shapes, overflow, require_memory, vector_size
-from pdlt.ensemble.execution import Drawing, Here, Processes, executing
-from pdlt.ensemble.forecast import forecast
+from pdlt.ensemble.blocks import BLOCK, OUTPUTS, PRECISIONS, SAMPLERS, STREAM, moment_shapes, overflow, vector_size
+from pdlt.ensemble.execution import MOST_WORKERS, Drawing, Here, Processes, executing
+from pdlt.ensemble.forecast import cost, forecast, require
 from pdlt.ensemble.results import dataset, fan_in, provenance, sha256, versions
 from pdlt.ensemble.specs import Cumulant, cumulants, moments
-from pdlt.ensemble.statistics import Accumulator, Estimate, estimates
-from pdlt.ensemble.stopping import Halves, Limits, Precision, next_checkpoint, precision
+from pdlt.ensemble.statistics import ROUNDING, Accumulator, Estimate, estimates
+from pdlt.ensemble.stopping import Halves, Limits, Precision, next_checkpoint
+from pdlt.ensemble.stopping import precision as reached
 from pdlt.ensemble.store import Record, Store
 from pdlt.ensemble.tasks import Recipe
 from pdlt.errors import PdltError, suggest
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 10_000  # by default
 MOST_SAMPLES = 10**9  # by default, if something else is to end the run
+COMPONENTS = 6  # of a cumulant; the work grows like the number of partitions of partitions
 
 
 def simulate(
@@ -55,19 +57,22 @@ def simulate(
     until_stderr: float | None = None,
     until_time: float | None = None,
     executor: Executor | int | None = None,
+    precision: str = "float64",
+    outputs: int | None = None,
 ) -> "xarray.Dataset":
     """Measure observables on an ensemble of finite networks, to all orders in 1/n.
 
     Args:
         net: the network; n_{l-1} below is its actual width before layer l.
         x: inputs, shape (N, n_0).
-        observables: names (K, Theta, V, D, F, A, B, P, Q, R, S, T, U; default all) and, with the sampler
-            "jets", any joint cumulant in spec form such as "a1 a2 | b3 b4 | 5 6".
-        samples: number of draws, rounded up to whole blocks of 50; at least 100; default 10 000. With
-            `until_stderr` or `until_time` an upper limit; default 10^9.
-        sampler: "jets" (weight-free, exact in law, little noise), "conditioned" (tangent kernels of real networks
-            without their matrices), "structured" (real weights, derivatives layer by layer: large networks) or
-            "network" (real weights and automatic differentiation, the slow witness).
+        observables: names (K, Theta, V, D, F, A, B, P, Q, R, S, T, U; default all) and, with the samplers
+            "jets" and "path", any joint cumulant of up to six components in spec form such as "a1 a2 | b3 b4 | 5 6".
+        samples: number of draws, rounded up to whole blocks of 50; default 10 000. At least 100, and 50 for each
+            component of a cumulant. With `until_stderr` or `until_time` an upper limit; default 10^9.
+        sampler: "jets" (weight-free, exact in law, little noise), "path" (in addition the tangents integrated
+            exactly), "conditioned" (tangent kernels of real networks without their matrices), "structured" (real
+            weights, derivatives layer by layer: large networks) or "network" (real weights and automatic
+            differentiation, the slow witness).
         seed: non-negative integer. The same seed with another network or sampler gives independent numbers.
         layers: layers to measure, default 1 ... L.
         batch: samples in a task, rounded up to whole blocks; default: what takes 0.2 seconds here, or 1 on an
@@ -78,11 +83,15 @@ def simulate(
             and a run asked for more samples reuses them.
         until_stderr: stop when the standard error of every observable at every layer above 1, relative to the
             observable's largest |entry| at that layer, is about this, usually a little less. The estimate is not
-            biased by it: even and odd blocks stop each other (`pdlt.ensemble.stopping`). Needs 200 samples.
+            biased by it: even and odd blocks stop each other (`pdlt.ensemble.stopping`). Needs twice the samples.
         until_time: stop after this many seconds; blocks in the store are used all the same.
         executor: where to draw: any `concurrent.futures.Executor`, such as Dask's `client.get_executor()`, or a number
             of local processes; default: in this process. Results do not depend on it, bit for bit. A process pool must
-            start its processes by "spawn".
+            start its processes by "spawn". Every process draws on all its devices.
+        precision: "float64" or "float32", of the networks drawn; their means are added up in float64 in any case.
+        outputs: number of output neurons drawn in a measured layer, at least 2, for the samplers "conditioned",
+            "structured" (default 4) and "network" (default 2): estimators are averaged over all pairs of them. The
+            other samplers integrate the last layer, which amounts to infinitely many.
 
     Returns:
         Dataset with a variable NAME of dims ("layer", "alpha_1", ...) for each observable and its standard
@@ -97,8 +106,8 @@ def simulate(
 
     Raises:
         PdltError: for bad arguments, a store of another run or one that cannot be read or written, a size beyond
-            the machine's memory, a lost worker that cannot be replaced, and if the ensemble overflows (the message
-            names the layer).
+            the machine's memory or ten years, a lost worker that cannot be replaced, and if the ensemble overflows
+            (the message names the layer).
     """
     x = check_inputs(x)
     if not isinstance(net, MLP):
@@ -106,23 +115,30 @@ def simulate(
     if not isinstance(sampler, str) or sampler not in SAMPLERS:
         accepted = " or ".join(f'"{name}"' for name in SAMPLERS)
         raise PdltError(f"Argument `sampler` must be {accepted}, but got {sampler!r}.{suggest(str(sampler), SAMPLERS)}")
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        accepted = " or ".join(f'"{name}"' for name in PRECISIONS)
+        raise PdltError(f"Argument `precision` must be {accepted}, but got {precision!r}.")
     seed = _integer("seed", seed, 0, 2**63 - 1)
     target, seconds = _positive("until_stderr", until_stderr), _positive("until_time", until_time)
     if samples is None:
         samples = SAMPLES if target is None and seconds is None else MOST_SAMPLES
-    fewest = 2 if target is None else 4  # an error needs two blocks
-    limits = Limits(math.ceil(_integer("samples", samples, fewest * BLOCK, 2**53) / BLOCK), target, seconds)
-    chunk = None if batch is None else math.ceil(_integer("batch", batch, 1, 2**53) / BLOCK)
     measured = cumulants(observables)
+    most = max(measured, key=lambda c: c.order)
+    if most.order > COMPONENTS:
+        raise PdltError(f"Argument `observables`: at most {COMPONENTS} components are possible, but got {most.spec!r}.")
+    # An error needs two groups of blocks, a product of k moments k of them; two halves need twice as many.
+    fewest = max(2, most.order) * (1 if target is None else 2)
+    limits = Limits(math.ceil(_integer("samples", samples, fewest * BLOCK, 2**53) / BLOCK), target, seconds, fewest)
+    chunk = None if batch is None else math.ceil(_integer("batch", batch, 1, 2**53) / BLOCK)
     asked = _layers(layers, net.depth)
 
     outcome = _Outcome({}, 0 if limits.sequential else limits.blocks, "stderr", Precision(0.0, "", 0))
     fluctuating = tuple(layer for layer in asked if layer > 1)
+    spec = _spec(net, x, sampler, seed, precision, _heads(sampler, outputs), measured, fluctuating)
     if fluctuating:
-        record = Record(_spec(net, x, sampler, seed, measured, fluctuating), x, versions())
         with executing(executor) as pool:
-            outcome = _sample(net, record, measured, limits, pool, chunk, store, progress)
-    attrs = provenance(net, x, asked, sampler, seed, outcome.blocks, versions())
+            outcome = _sample(net, Record(spec, x, versions()), measured, limits, pool, chunk, store, progress)
+    attrs = provenance(net, x, asked, spec, outcome.blocks, versions())
     if limits.sequential:
         attrs |= {"stopped": outcome.stopped, "relative_stderr": outcome.precision.relative}
         attrs |= {"relative_stderr_of": [outcome.precision.observable, outcome.precision.layer]}
@@ -155,21 +171,25 @@ def _sample(
     x, wanted, layers = record.inputs, moments(measured), tuple(record.spec["layers"])
     shapes = moment_shapes(wanted, layers, len(x))
     size = vector_size(shapes)
-    needed = memory(net, x, record.spec, wanted, layers, limits.blocks)
-    # The workers of a foreign executor may have more memory than this machine; they look for themselves.
-    require_memory(sum(needed) if isinstance(executor, Here | Processes) else needed[1])
+    needed = cost(net, x, record.spec, wanted, layers, limits.fewest if limits.sequential else limits.blocks)
+    if isinstance(executor, Here | Processes):
+        require(needed.drawing + needed.estimating, needed.seconds / executor.workers)
+    else:  # its workers may have more memory than this machine, and be many
+        require(needed.estimating, needed.seconds / MOST_WORKERS)
     n = fan_in(net, x, layers)
+    kind = record.spec["precision"]
 
     def estimator(sums: Accumulator) -> dict[str, Estimate]:
-        results = estimates(measured, sums, shapes, n)
+        results = estimates(measured, sums, shapes, n, ROUNDING[kind])
         for k, layer in enumerate(layers):
             if not all(np.isfinite(part[k]).all() for e in results.values() for part in (e.value, e.stderr)):
-                raise overflow(layer)
+                raise overflow(layer, "float64")  # in which blocks are added up
         return results
 
     target = limits.until_stderr
-    total: Accumulator | Halves
-    total = Accumulator(size) if target is None else Halves(size, estimator, layers, target)
+    sums = [Accumulator(size) for _ in range(1 if target is None else 2)]
+    halves = None if target is None else Halves(sums, estimator, layers, target)
+    done = 0
     end = limits.blocks if target is None else min(limits.blocks, next_checkpoint(0))
     deadline = None if limits.until_time is None else time.monotonic() + limits.until_time
     disable = None if progress is None else not progress
@@ -177,21 +197,26 @@ def _sample(
 
     def announce(seconds: float) -> None:
         disk = 8 * size if store is not None else 0
-        text = "" if limits.sequential else forecast(seconds, limits.blocks, sum(needed), disk)
+        memory = needed.drawing + needed.estimating
+        text = "" if limits.sequential else forecast(seconds, limits.blocks, memory, disk)
         if text and not bar.disable:
             bar.write(text, file=sys.stderr)
 
     with Store(store, record) if store is not None else nullcontext() as run, bar:
         recipe = Recipe(json.dumps(record.spec), np.ascontiguousarray(x).tobytes())
-        drawing = Drawing(recipe, size, executor, run, batch, deadline, lambda n: bar.update(n * BLOCK), announce)
+        drawing = Drawing(
+            recipe, size, len(sums), kind, executor, run, batch, deadline, lambda n: bar.update(n * BLOCK), announce
+        )
         while True:
             # Closed before the store is: an interrupt leaves what was drawn in the file.
-            with closing(drawing.means(total.blocks, end, at_least=4)) as drawn:
-                for means in drawn:
-                    total.add(means)
-            if total.blocks < end:
+            with closing(drawing.sums(done, end, limits.fewest)) as drawn:
+                for parts in drawn:
+                    for own, part in zip(sums, parts, strict=True):
+                        own.merge(part)
+            done = sum(own.blocks for own in sums)
+            if done < end:
                 stopped = "time"
-            elif isinstance(total, Halves) and total.stopped():
+            elif halves is not None and halves.stopped():
                 stopped = "stderr"
             elif end == limits.blocks:
                 stopped = "samples"
@@ -200,12 +225,19 @@ def _sample(
                 bar.total = end * BLOCK
                 continue
             break
-    results, blocks = total.result() if isinstance(total, Halves) else (estimator(total), total.blocks)
-    return _Outcome(results, blocks, stopped, precision(results, layers))
+    results, blocks = (estimator(sums[0]), done) if halves is None else halves.result()
+    return _Outcome(results, blocks, stopped, reached(results, layers))
 
 
 def _spec(
-    net: MLP, x: np.ndarray, sampler: str, seed: int, measured: list[Cumulant], layers: tuple[int, ...]
+    net: MLP,
+    x: np.ndarray,
+    sampler: str,
+    seed: int,
+    precision: str,
+    outputs: int | None,
+    measured: list[Cumulant],
+    layers: tuple[int, ...],
 ) -> dict[str, Any]:
     """Return everything that determines the blocks."""
     return {
@@ -214,12 +246,26 @@ def _spec(
         "inputs_shape": list(x.shape),
         "sampler": sampler,
         "seed": seed,
+        "precision": precision,
+        "outputs": outputs,
         "observables": sorted(c.spec for c in measured),
         "layers": list(layers),
         "block": BLOCK,
         "stream": STREAM,
         "jax": jax.__version__,
     }
+
+
+def _heads(sampler: str, outputs: Any) -> int | None:
+    """Return the number of output neurons, None for samplers that integrate the last layer."""
+    if outputs is None:
+        return OUTPUTS.get(sampler)
+    if sampler not in OUTPUTS:
+        raise PdltError(
+            f'Argument `outputs` must be None with sampler="{sampler}", which integrates the last layer, but got '
+            f"{outputs!r}."
+        )
+    return _integer("outputs", outputs, 2, 1000)
 
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:

@@ -39,11 +39,13 @@ class Limits:
         blocks: number of blocks.
         until_stderr: relative standard error.
         until_time: seconds.
+        fewest: number of blocks that estimates need, whatever the time.
     """
 
     blocks: int
     until_stderr: float | None
     until_time: float | None
+    fewest: int
 
     @property
     def sequential(self) -> bool:
@@ -86,23 +88,18 @@ class Halves:
     """Even and odd blocks of a run, each of which stops when the other one says so.
 
     Args:
-        size: length of a block's vector of means.
+        halves: sums over the even and over the odd blocks; they are looked at, and grow elsewhere.
         estimator: what turns sums into estimates.
         layers: measured layers.
         target: relative standard error wanted of the mean of both halves.
     """
 
-    def __init__(self, size: int, estimator: Estimator, layers: Sequence[int], target: float) -> None:
-        self.blocks = 0
-        self._halves = (Accumulator(size), Accumulator(size))
-        self._estimator, self._layers = estimator, layers
+    def __init__(
+        self, halves: Sequence[Accumulator], estimator: Estimator, layers: Sequence[int], target: float
+    ) -> None:
+        self._halves, self._estimator, self._layers = halves, estimator, layers
         self._threshold = MARGIN * math.sqrt(2) * target
         self._stopped: list[tuple[int, dict[str, Estimate]] | None] = [None, None]
-
-    def add(self, means: np.ndarray) -> None:
-        """Add the moments of the next block."""
-        self._halves[self.blocks % 2].add(means)
-        self.blocks += 1
 
     def stopped(self) -> bool:
         """Look at the errors, to be called at checkpoints; return whether both halves have stopped."""

@@ -1,8 +1,8 @@
 """What is sent to whoever draws blocks, and what is done with it there.
 
 A task is a picklable description: the run's spec as JSON, the inputs as bytes, block numbers. Whoever draws it
-rebuilds the network, compiles once and keeps the compiled function. A run in one process goes the same way, so that
-the bits agree.
+rebuilds the network, compiles once and keeps the compiled function, which draws one block on every device of the
+process at a time. A run in one process goes the same way, so that the bits agree.
 """
 
 import json
@@ -15,10 +15,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from pdlt._jax import x64
-from pdlt.ensemble.blocks import BLOCK, STREAM, block_function
+from pdlt.ensemble.blocks import BLOCK, STREAM, block_function, words
 from pdlt.ensemble.specs import Moment, cumulants, moments
+from pdlt.ensemble.statistics import Accumulator, sum_lanes
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
 
@@ -51,10 +53,10 @@ def rebuild(recipe: Recipe) -> tuple[MLP, np.ndarray, dict[str, Any], tuple[Mome
     return net, x, spec, moments(cumulants(spec["observables"])), tuple(spec["layers"])
 
 
-def draw(recipe: Recipe, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the means of the blocks, shape (blocks, size), which layers from 2 on are finite, and the seconds.
+def draw(recipe: Recipe, numbers: Sequence[int]) -> tuple[np.ndarray, dict[int, int], float]:
+    """Return the means of the blocks, shape (blocks, size), where they are not finite, and the seconds.
 
-    The time does not contain compilation.
+    Where they are not finite: the number of a block and the first such layer. The time does not contain compilation.
 
     Raises:
         PdltError: if this process runs other versions than the one that asks.
@@ -64,25 +66,48 @@ def draw(recipe: Recipe, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray
     if any(spec[key] != value for key, value in ours.items()):
         asked = {key: spec[key] for key in ours}
         raise PdltError(f"The worker must run the same versions of pdlt and jax: it has {ours}, but {asked} is asked.")
-    with x64():
-        block = _compiled(recipe)
+    # What is beyond the range of single precision becomes infinite, and is found later.
+    with x64(spec["precision"] == "float64"), np.errstate(over="ignore"):
+        function, devices = _compiled(recipe)
         start = time.perf_counter()
-        results = [block(np.int64(spec["seed"]), np.int64(number)) for number in numbers]
-        means, finite = (np.stack([np.asarray(result[k]) for result in results]) for k in (0, 1))
-        return means, finite, time.perf_counter() - start
+        results = []
+        for k in range(0, len(numbers), devices):
+            # The last blocks may be fewer than the devices: the others repeat the last one.
+            chosen = [numbers[min(k + device, len(numbers) - 1)] for device in range(devices)]
+            results.append(function(words(spec["seed"]), np.stack([words(number) for number in chosen])))
+        means, finite = (np.concatenate([result[k] for result in results])[: len(numbers)] for k in (0, 1))
+        layers = np.where(finite.all(axis=1), 0, np.argmin(finite, axis=1) + 2)
+        unfinite = {number: int(layer) for number, layer in zip(numbers, layers, strict=True) if layer}
+        return means.astype(np.float64), unfinite, time.perf_counter() - start
 
 
-def _compiled(recipe: Recipe, kept: int = 8) -> Callable[[Any, Any], Any]:
-    """Return the compiled function of seed and number; the last few runs' are kept, whatever their seeds."""
+def draw_sums(recipe: Recipe, numbers: Sequence[int], lanes: int) -> tuple[list[Accumulator], dict[int, int], float]:
+    """Return sums over blocks instead of their means: what is sent back hardly grows with the blocks; see `draw`."""
+    means, unfinite, seconds = draw(recipe, numbers)
+    return sum_lanes(numbers, means, means.shape[1], lanes), unfinite, seconds
+
+
+def _compiled(recipe: Recipe, kept: int = 8) -> tuple[Callable[[Any, Any], Any], int]:
+    """Return the compiled function and how many blocks it draws; the last few runs' are kept, whatever their seeds.
+
+    Its arguments are the seed and one block number for each device, its results have a first axis over blocks.
+    """
+    devices = jax.local_devices()
     key = (json.dumps({**json.loads(recipe.spec), "seed": None}, sort_keys=True), recipe.inputs)
     with _lock:
         if key not in _cache:
-            function = jax.jit(block_function(*rebuild(recipe)))
-            _cache[key] = function.lower(np.int64(0), np.int64(0)).compile()
+            block = block_function(*rebuild(recipe))
+
+            def one(seed: Any, numbers: Any) -> tuple[Any, Any]:
+                return jax.tree.map(lambda result: result[None], block(seed, numbers[0]))
+
+            mesh, split, whole = Mesh(np.array(devices), ("blocks",)), PartitionSpec("blocks"), PartitionSpec()
+            function = jax.shard_map(one, mesh=mesh, in_specs=(whole, split), out_specs=split, check_vma=False)
+            _cache[key] = jax.jit(function).lower(words(0), np.stack([words(0)] * len(devices))).compile()
             if len(_cache) > kept:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
-        return _cache[key]
+        return _cache[key], len(devices)
 
 
 _cache: OrderedDict[tuple[str, bytes], Any] = OrderedDict()

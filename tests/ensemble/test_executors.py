@@ -4,9 +4,12 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from pdlt.ensemble import execution, simulate
 from pdlt.ensemble.execution import Processes
 from pdlt.ensemble.store import Store
-from pdlt.ensemble.tasks import Recipe, draw
+from pdlt.ensemble.tasks import Recipe, draw, draw_sums
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
 
@@ -98,8 +101,25 @@ def test_a_closed_executor_and_bad_news_from_a_worker():
     threads.shutdown()
     with pytest.raises(PdltError, match="refuses them"):
         run(executor=threads)
-    with pytest.raises(PdltError, match="overflows double precision at layer 5"):
+    with pytest.raises(PdltError, match="overflows float64 at layer 4"):
         simulate(MLP(9, 4, "z**3", C_W=1e6), X, ["V"], samples=500, executor=Unruly())
+
+
+def test_a_task_returns_sums_and_with_a_store_means(tmp_path):
+    returned = {}
+
+    class Watched(Unruly):
+        def submit(self, function, /, *arguments):
+            future = super().submit(function, *arguments)
+            returned.setdefault(function, []).append(future)
+            return future
+
+    sums = run(samples=25_600, batch=3200, executor=Watched())
+    assert run(samples=25_600, batch=3200, executor=Watched(), store=tmp_path / "run.db").identical(sums)
+    assert set(returned) == {draw, draw_sums}
+    # 64 blocks, of which four make one of at most 200 groups of 512.
+    assert [future.result()[0][0].nodes for future in returned[draw_sums]][-1] == 64 // 4
+    assert [future.result()[0].shape for future in returned[draw]][-1] == (64, 20)
 
 
 def test_workers_of_other_versions_refuse():
@@ -165,3 +185,33 @@ def test_dask_with_a_killed_worker(tmp_path, killed):
         client.wait_for_workers(2, timeout=60)
         assert victims and victims[0] not in pids()
     assert result.identical(run(samples=10_000))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks the kernel for the state of a process")
+def test_local_processes_end_with_a_killed_parent():
+    """A parent that is killed cannot end its processes: they notice."""
+    script = (
+        "import os\n"
+        "from pdlt.ensemble.execution import Processes\n"
+        "if __name__ == '__main__':\n"
+        "    pool = Processes(1)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    pool.submit(__import__('time').sleep, 600).result()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and alive(child):
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(pid):
+    """Whether a process exists that is not merely waiting to be buried."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

@@ -78,9 +78,13 @@ def test_progress_goes_to_stderr_when_asked(capsys):
         ({"observables": ["a1 a1"]}, "different data label"),
         ({"observables": ["a1 b2"]}, "vanishes identically"),
         ({"observables": ["abcdefg1 abcdefg2"]}, "at most 6 directions"),
-        ({"observables": ["1 2 | 3 4 | 5 6"], "sampler": "network"}, 'sampler="jets"'),
+        ({"observables": [" | ".join(f"{2 * k} {2 * k + 1}" for k in range(7))]}, "at most 6 components"),
+        ({"observables": ["1 2 | 3 4 | 5 6"]}, "`samples` must be an integer from 150"),
+        ({"observables": ["1 2 | 3 4 | 5 6"], "sampler": "network", "samples": 200}, 'sampler="jets"'),
         ({"sampler": "jet"}, "Did you mean 'jets'"),
         ({"sampler": []}, "`sampler` must be"),
+        ({"precision": "single"}, '`precision` must be "float64" or "float32", but got \'single\''),
+        ({"precision": ["float32"]}, "`precision` must be"),
         ({"samples": 50}, "`samples` must be an integer from 100"),
         ({"samples": 1e4}, "`samples` must be an integer"),
         ({"seed": -1}, "`seed`"),
@@ -91,11 +95,7 @@ def test_progress_goes_to_stderr_when_asked(capsys):
         ({"x": [[1.0], [1.0, 2.0]]}, "`x`"),
         ({"x": [[np.nan]]}, "`x`"),
         ({"net": "tanh"}, "`net` must be"),
-        ({"net": MLP(3, 10**9, "tanh")}, "GiB"),
-        ({"net": MLP(3, 10**9, "tanh"), "sampler": "network"}, "GiB"),
         ({"x": np.ones((500, 1)), "observables": ["V"]}, "GiB"),
-        ({"net": MLP(9, 4, "z**3", C_W=1e6)}, "overflows double precision at layer 5"),
-        ({"net": MLP(9, 4, "z**3", C_W=1e6), "sampler": "network"}, "overflows double precision at layer"),
         ({"store": 5}, "`store` must be a path"),
         ({"until_stderr": 0}, "`until_stderr` must be a positive number"),
         ({"until_stderr": True}, "`until_stderr` must be a positive number"),
@@ -126,10 +126,10 @@ def test_a_long_run_is_forecast_where_progress_is_shown(capsys, monkeypatch):
     text = forecast(2e-3, 10**9, 3e8, 80.0)
     assert text.startswith("50000000000 samples will take about 23.1 days of computing, 300 MB of memory, 8e+04 MB in")
 
-    def interrupted(self, means):
+    def interrupted(self, other):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Accumulator, "add", interrupted)
+    monkeypatch.setattr(Accumulator, "merge", interrupted)
     for progress, expected in ((True, True), (False, False)):
         with pytest.raises(KeyboardInterrupt):
             simulate(NET, X, ["K"], samples=10**13, progress=progress)

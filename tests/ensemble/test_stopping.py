@@ -28,13 +28,14 @@ def block_means(rng, blocks):
 
 
 def halves_rule(rng, target):
-    total, end = Halves(len(WANTED), variance, [2], target), next_checkpoint(0)
+    halves, start, end = [Accumulator(len(WANTED)) for _ in range(2)], 0, next_checkpoint(0)
+    rule = Halves(halves, variance, [2], target)
     while True:
-        for means in block_means(rng, end - total.blocks):
-            total.add(means)
-        if total.stopped():
-            return total.result()[0]["V"]
-        end = next_checkpoint(end)
+        for number, means in enumerate(block_means(rng, end - start), start):
+            halves[number % 2].add(means)
+        if rule.stopped():
+            return rule.result()[0]["V"]
+        start, end = end, next_checkpoint(end)
 
 
 def naive_rule(rng, target):
@@ -107,6 +108,8 @@ def test_limits_of_samples_and_of_time():
     assert brief.K.equals(again.K) and brief.K_stderr.equals(again.K_stderr)
     late = simulate(NET, X, ["K"], until_time=1e-9, until_stderr=1e-9)
     assert late.attrs["stopped"] == "time" and late.attrs["samples"] == 200
+    third = simulate(NET, X[:1], ["1 2 | 3 4 | 5 6"], until_time=1e-9)
+    assert third.attrs["samples"] == 150  # a product of three moments needs three blocks
     enough = simulate(NET, X, ["K"], samples=300, until_time=1000)
     assert enough.attrs["stopped"] == "samples" and enough.K.equals(simulate(NET, X, ["K"], samples=300).K)
 

@@ -122,15 +122,15 @@ def test_a_full_disk_loses_the_transaction_and_nothing_else(tmp_path):
 def test_interrupted_and_extended_runs_give_the_same_bits(tmp_path, monkeypatch, sampler):
     path = tmp_path / "run.db"
     whole = run(None, sampler=sampler)
-    add = Accumulator.add
+    merge = Accumulator.merge
 
-    def interrupted(self, means):
+    def interrupted(self, other):
         if self.blocks == 3:
             raise KeyboardInterrupt
-        add(self, means)
+        merge(self, other)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Accumulator, "add", interrupted)
+        patch.setattr(Accumulator, "merge", interrupted)
         run(path, samples=300, sampler=sampler, batch=50)
     assert sorted(blocks(path)) == [0, 1, 2, 3]
     assert run(path, samples=300, sampler=sampler).identical(run(None, samples=300, sampler=sampler))
@@ -207,6 +207,8 @@ def test_another_run_is_refused_with_the_difference(tmp_path):
     other = MLP(2, 5, "tanh", C_b=0.1, C_W=1.6, lambda_b=0.2, lambda_W=1.0)
     with pytest.raises(PdltError, match=r"another run: network\.C_W .*; seed is 0 in the file, but 3 is asked"):
         simulate(other, X, ["V", "K"], samples=500, seed=3, store=path)
+    with pytest.raises(PdltError, match="another run: precision is 'float64' in the file, but 'float32' is asked for"):
+        run(path, precision="float32")
     assert path.read_bytes() == before
 
 
@@ -232,13 +234,15 @@ def test_files_that_are_not_stores_are_left_alone(tmp_path):
         files[name] = (tmp_path / name).read_bytes()
     whole = good.read_bytes()
     files |= {f"cut{size}.db": whole[:size] for size in (50, 3000, 4096, len(whole) - 4096)}
-    files["newer.db"] = whole[:60] + (FORMAT + 1).to_bytes(4, "big") + whole[64:]
+    for age, number in (("newer", FORMAT + 1), ("older", FORMAT - 1)):
+        files[f"{age}.db"] = whole[:60] + number.to_bytes(4, "big") + whole[64:]
     messages = {
         "notes.txt": "not an SQLite file",
         "foreign.db": "another program",
         "wal.db": "another program",
         "cut50.db": "is truncated",
         "newer.db": f"by a newer version of pdlt \\(format {FORMAT + 1}; this one reads {FORMAT}\\)",
+        "older.db": f"by an older version of pdlt \\(format {FORMAT - 1}; this one reads {FORMAT}\\)",
     }
     for name, content in files.items():
         path = tmp_path / name
