@@ -27,7 +27,7 @@ _HOME = {
     "advise": "pdlt.predict.advice",
     "simulate": "pdlt.ensemble",
     "compare": "pdlt.compare",
-    "width_sweep": "pdlt.compare",
+    "sweep": "pdlt.sweep",
     "TruncationWarning": "pdlt.predict",
     "PdltError": "pdlt.errors",
 }
@@ -36,7 +36,7 @@ __all__ = ["__version__", *_HOME]
 
 
 class _Package(ModuleType):
-    """Keeps `pdlt.predict` and `pdlt.compare` the functions when the modules of the same name are imported."""
+    """Keeps `pdlt.predict`, `pdlt.compare` and others the functions when the modules of the same name are imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -5,7 +5,7 @@ import pytest
 import xarray
 
 import pdlt
-from pdlt.compare import disagreements, neglected_order, residual_slope
+from pdlt.compare import disagreements, neglected_order
 
 NET = pdlt.MLP(3, 64, "tanh", C_b=0.3, C_W=1.4, lambda_b=0.7, lambda_W=1.1)
 X = [[0.9, -0.4, 1.1], [-0.3, 0.8, 0.5]]
@@ -118,45 +118,6 @@ def test_kinks_are_never_compared_silently():
         pdlt.compare(pdlt.predict(net, x, ["V", "P"]), run)
     assert len(pdlt.compare(pdlt.predict(net, x, ["V", "P"], kinks="pointwise"), run))
     assert len(pdlt.compare(pdlt.predict(net, x, ["V"]), run))
-
-
-@pytest.mark.slow
-def test_residual_falls_as_the_next_power():
-    """After order 1 the residual of F falls as n^-1, after order 2 (F + F_1/n) as n^-2.
-
-    At n = 6 ... 16 the order after that contributes to the fitted power, about 0.2 by the series itself; with a wrong
-    F_1 the second residual would fall as n^-1 again.
-    """
-    net = pdlt.MLP(4, 8, "gelu", C_b=0.172922391, C_W=1.983058257, lambda_b=0.3)
-    sweep = pdlt.width_sweep(net, X[:1], ["F"], [6, 8, 12, 16], 400_000, seed=5, order=2, progress=False)
-    for order in (1, 2):
-        slope, error, expected = sweep.attrs["slopes"]["F", order]
-        assert expected == order
-        assert error < 0.3
-        assert abs(slope - expected) < 0.3 + 2 * error
-    # Planted: twice F_1 leaves a residual of order n^-1.
-    second = sweep[sweep.order == 2]
-    first = sweep[sweep.order == 1]
-    correction = second.prediction.to_numpy() - first.prediction.to_numpy()
-    wrong = second.assign(residual=second.residual.to_numpy() - correction)
-    assert residual_slope(wrong)[0] < 1.4
-
-
-def test_slope_fit_recovers_a_known_power():
-    import pandas
-
-    n = np.array([8.0, 16.0, 32.0, 64.0])
-    rows = pandas.DataFrame({"width": n, "residual": -3 * n**-2, "stderr": 1e-6 * np.ones(4)})
-    assert residual_slope(rows)[0] == pytest.approx(2)
-    unresolved = pandas.DataFrame({"width": n, "residual": 3 * n**-2, "stderr": np.ones(4)})
-    assert np.isnan(residual_slope(unresolved)[0])
-
-
-def test_width_sweep_refuses_nonsense():
-    with pytest.raises(pdlt.PdltError, match="`widths`"):
-        pdlt.width_sweep(NET, X, ["K"], [16])
-    with pytest.raises(pdlt.PdltError, match="`samples`"):
-        pdlt.width_sweep(NET, X, ["K"], [16, 32], samples=[1000])
 
 
 def test_total_sums_the_series(prediction):

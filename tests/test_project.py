@@ -33,7 +33,7 @@ PUBLIC = (
     "advise",
     "simulate",
     "compare",
-    "width_sweep",
+    "sweep",
     "TruncationWarning",
     "PdltError",
 )

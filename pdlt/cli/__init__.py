@@ -18,9 +18,11 @@ COMMANDS = {
     "simulate": "Measure the same quantities on an ensemble of finite networks.",
     "runs": "List, show and export the stored runs of simulate.",
     "compare": "Put theory beside measurement, with z-scores.",
+    "sweep": "Measure several widths and depths; fit the series in 1/n, compare it with the derived one.",
     "criticality": "Find the critical initialisation of an activation.",
     "scaling": "Sizes of 1/n effects against depth and width at criticality.",
     "advise": "Advise on initialisation, learning rates and shape; say what to expect.",
+    "calibrate": "Test the samplers and their error bars against each other and exact solutions.",
     "check": "Run the claims of derivations.",
 }
 

@@ -10,9 +10,8 @@ from pdlt.cli._options import config_option, write_text
 from pdlt.errors import PdltError
 
 if TYPE_CHECKING:
-    import pandas
-
     from pdlt.networks import MLP
+    from pdlt.sweep import Sweep
 
 DEPTH = 4
 INPUTS = [[0.9, -0.4, 1.1], [-0.3, 0.8, 0.5]]
@@ -36,14 +35,15 @@ Examples:
 @config_option
 def command(output: Path, width: int, seed: int, as_json: bool) -> None:
     """Derive order 1/n, export it, predict a GELU network, simulate it twice, compare, and draw figures."""
-    from pdlt.compare import compare, width_sweep
+    from pdlt.compare import compare
     from pdlt.ensemble import simulate
     from pdlt.export import dataset as formats
     from pdlt.export import write
     from pdlt.pipeline import derive
     from pdlt.predict import predict
-    from pdlt.report import figures
+    from pdlt.report import figures, sweep_figure
     from pdlt.report.tables import demo_table, network_title, prediction_table
+    from pdlt.sweep import sweep
 
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -75,13 +75,11 @@ def command(output: Path, width: int, seed: int, as_json: bool) -> None:
     observables = ["K", "Theta", *figures.RATIOS]
     by_layer = predict(deep, single, observables), simulate(deep, single, observables, samples=4_000, seed=seed)
     figures.corrections_against_depth(*by_layer, output / "depth.png")
-    sweep = width_sweep(net, single, SWEPT, list(SWEEP), list(SWEEP.values()), seed=seed, order=2)
-    infinite = predict(net, single, SWEPT)
-    leading = {name: float(infinite[name].values[-1].ravel()[0]) for name in SWEPT}
-    figures.corrections_against_width(sweep, leading, output / "width.png")
-    figures.residual_slopes(sweep, output / "slopes.png")
+    swept = sweep(net, single, SWEPT, list(SWEEP), samples=list(SWEEP.values()), seed=seed, order=2)
+    sweep_figure.series_against_width(swept, output / "width.png")
+    sweep_figure.residuals_against_width(swept, output / "slopes.png")
 
-    title, slopes = network_title(prediction), _slopes(sweep)
+    title, slopes = network_title(prediction), _slopes(swept)
     write_text(output / "table.txt", "\n\n".join([title, demo_table(tables), slopes]) + "\n")
     write_text(output / "prediction.txt", prediction_table(prediction) + "\n")
     if as_json:
@@ -98,13 +96,14 @@ def _network(depth: int, width: int) -> "MLP":
     return MLP(depth, width, "gelu", C_b=0.172922391, C_W=1.983058257, lambda_b=0.3, lambda_W=1.0)
 
 
-def _slopes(sweep: "pandas.DataFrame") -> str:
+def _slopes(swept: "Sweep") -> str:
     """Return one line per observable on how fast the residual falls."""
-    widths = ", ".join(map(str, SWEEP))
+    widths = ", ".join(map(str, swept.widths))
     lines = [f"what the truncated series leaves out falls with the width n as (depth {DEPTH}, widths {widths}):"]
-    for (name, order), (slope, error, expected) in sweep.attrs["slopes"].items():
-        power = f"n^-({slope:.2f} ± {error:.2f})" if error < 0.6 else "not resolved by these samples"
-        lines.append(f"  {name} after order {order}: {power}   for n -> infinity: n^-{expected}")
+    for row in swept.slopes.itertuples():
+        resolved = row.slope_stderr < 0.6
+        power = f"n^-({row.slope:.2f} ± {row.slope_stderr:.2f})" if resolved else "not resolved by these samples"
+        lines.append(f"  {row.observable} after order {row.order}: {power}   for n -> infinity: n^-{row.expected}")
     return "\n".join(lines)
 
 

@@ -154,8 +154,8 @@ def test_nothing_fluctuates_before_layer_two() -> None:
 def test_a_sweep_to_small_widths_is_silent() -> None:
     net = pdlt.MLP(8, 16, "relu", C_W=2.0)
     # `silent` makes the warning an error.
-    table = silent(lambda: pdlt.width_sweep(net, ONE, ["V"], [4, 8], samples=100, progress=False))
-    assert list(table.width) == [4, 8]
+    swept = silent(lambda: pdlt.sweep(net, ONE, ["V"], [4, 8], samples=100))
+    assert swept.widths == (4, 8)
     with pytest.warns(TruncationWarning):
         pdlt.predict(pdlt.MLP(8, 4, "relu", C_W=2.0), ONE, ["V"])
 

@@ -17,7 +17,6 @@ from reference_systems import homogeneous_moments
 import pdlt
 from pdlt.checks.arithmetic import single_input
 from pdlt.checks.gaussian import homogeneous_average
-from pdlt.compare import residual_slope
 from pdlt.equations import Equation, Theory
 
 #: (a_-, a_+); A_2 is rational.
@@ -172,17 +171,17 @@ def test_measured_residual_falls_as_the_first_neglected_order(net, name, widths,
     """What the leading coefficient leaves falls as 1/n, what the first correction leaves as 1/n^2.
 
     Networks this narrow see the order after that, too: it moves a fitted power by up to 0.3 (by the series itself).
-    The parameters are such that both residuals stand out of the noise; `residual_slope` returns nan if not.
+    The parameters are such that both residuals stand out of the noise; the slope is nan if they do not.
     """
     x = [[0.8, -0.5, 1.3]]
-    sweep = pdlt.width_sweep(net, x, [name], widths, samples, seed=7, order=2, progress=False)
-    for order in (1, 2):
-        slope, error, expected = sweep.attrs["slopes"][name, order]
-        assert expected == order
-        assert error < 0.5
-        assert abs(slope - expected) < 0.3 + 2 * error
+    sweep = pdlt.sweep(net, x, [name], widths, samples=samples, seed=7, order=2)
+    for row in sweep.slopes.itertuples():
+        assert row.expected == row.order
+        assert row.slope_stderr < 0.5
+        assert abs(row.slope - row.expected) < 0.3 + 2 * row.slope_stderr
     # Planted: a first correction that is twice too large leaves a residual that falls as 1/n.
-    first, second = (sweep[sweep.order == order] for order in (1, 2))
-    correction = second.prediction.to_numpy() - first.prediction.to_numpy()
-    wrong = residual_slope(second.assign(residual=second.residual.to_numpy() - correction))
-    assert wrong[0] + 2 * wrong[1] < 1.5
+    prediction = sweep.predictions[net.depth].copy(deep=True)
+    key = f"{name}_1"
+    prediction[key] = (2 * prediction[key]).assign_attrs(prediction[key].attrs)
+    wrong = replace(sweep, predictions={net.depth: prediction}).slopes.iloc[-1]
+    assert wrong.order == 2 and wrong.slope + 2 * wrong.slope_stderr < 1.5

@@ -1,0 +1,97 @@
+"""The results of a suite in a file of JSON lines, one per case, so that an interruption loses nothing.
+
+The first line says which suite it is. A line counts when it ends in a newline and has its checksum; a line that was cut
+short at the end, by a kill or a loss of power, is drawn again, and anything else that is wrong is refused.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+from pdlt.errors import PdltError
+
+FORMAT = 1
+
+
+class Journal:
+    """The records of one suite.
+
+    Args:
+        path: the file; created by the first record.
+        header: plain data that determines the records.
+
+    Attributes:
+        records: case number -> record.
+
+    Raises:
+        PdltError: if the file is not a journal, is damaged, belongs to another suite or cannot be read.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self._path = path
+        self._header = {"pdlt calibration": FORMAT, **header}
+        self.records: dict[int, dict[str, Any]] = {}
+        if not path.parent.is_dir():
+            raise PdltError(f"Argument `journal` must be a file in an existing folder, but got {str(path)!r}.")
+        try:
+            data = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise PdltError(f"Argument `journal`: {str(path)!r} cannot be read ({error.strerror}).") from None
+        lines = data.split(b"\n")
+        self._whole = len(data) - len(lines.pop())  # what comes after the last newline was cut short
+        if lines:
+            found = self._read(0, lines[0])
+            if found != self._header:
+                raise PdltError(
+                    f"Argument `journal`: {str(path)!r} holds another suite: {_difference(found, self._header)}."
+                )
+        for number, line in enumerate(lines[1:], start=1):
+            record = self._read(number, line)
+            self.records[record["case"]] = record
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record; it is on the disk when this returns.
+
+        Raises:
+            PdltError: if the file cannot be written.
+        """
+        try:
+            with self._path.open("r+b" if self._path.exists() else "x+b") as file:
+                file.truncate(self._whole)
+                file.seek(self._whole)
+                if self._whole == 0:
+                    file.write(_line(self._header))
+                file.write(_line(record))
+                file.flush()
+                os.fsync(file.fileno())
+                self._whole = file.tell()
+        except OSError as error:
+            raise PdltError(f"Argument `journal`: {str(self._path)!r} cannot be written ({error.strerror}).") from None
+        self.records[record["case"]] = record
+
+    def _read(self, number: int, line: bytes) -> dict[str, Any]:
+        checksum, _, text = line.partition(b" ")
+        try:
+            if int(checksum, 16) != zlib.crc32(text):
+                raise ValueError
+            record = json.loads(text)
+            if not isinstance(record, dict) or (number and not isinstance(record["case"], int)):
+                raise ValueError
+        except (ValueError, LookupError, RecursionError):
+            raise PdltError(
+                f"Argument `journal`: {str(self._path)!r} is not a journal of a calibration, or line {number + 1} is "
+                "damaged; it was left as it is."
+            ) from None
+        return record
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record, allow_nan=True).encode()
+    return f"{zlib.crc32(text):08x} ".encode() + text + b"\n"
+
+
+def _difference(found: dict[str, Any], asked: dict[str, Any]) -> str:
+    keys = [key for key in {**found, **asked} if found.get(key) != asked.get(key)]
+    return "; ".join(f"{key} is {found.get(key)!r} in the file, but {asked.get(key)!r} is asked for" for key in keys)

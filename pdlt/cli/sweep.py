@@ -1,0 +1,128 @@
+"""pdlt sweep."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from pdlt.cli._options import (
+    build_network,
+    check_suffix,
+    network_options,
+    observables_option,
+    output_options,
+    parse_numbers,
+    parse_observables,
+    read_inputs,
+    write_text,
+)
+from pdlt.cli.simulate import read_duration
+from pdlt.errors import PdltError
+
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pdlt sweep --activation tanh --C-W 2 --x '[[0.9,-0.4,1.1]]' --widths 8,12,16,24,32 --observables K,V --order 2
+  pdlt sweep --critical --depths 2,4,8 --widths 8,16,32,64 --observables V,B --x '[[1,0]]' -o sweep.png
+  pdlt sweep --widths 8,16,32 --x '[[1,0]]' --observables K,V --until-time 10m --stores runs --workers 4
+
+Exit code 1 if a derived coefficient is further than --z-max standard errors from the measured one.
+""",
+)
+@network_options
+@click.option("--widths", help="Widths n before the last layer; other hidden widths keep the ratios of --width.")
+@click.option("--depths", help="Depths to measure, e.g. 2,4,8. Default: --depth.")
+@observables_option
+@click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n of the derived series.")
+@click.option("--degree", type=int, help="Highest power of 1/n in the fits. Default: one more than suffices.")
+@click.option("--samples", help="Networks per run (10000), or one number per width; with --until-... the most.")
+@click.option("--until-stderr", type=float, help="Stop each run at this relative standard error.")
+@click.option("--until-time", help="Time for the whole sweep: 90s, 10m, 2h.")
+@click.option("--sampler", default="jets", show_default=True, help="jets, conditioned, structured or network.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--stores", type=click.Path(path_type=Path), help="Folder with a file per run: resumable, extendable.")
+@click.option("--workers", type=int, help="Draw in this many local processes; results are the same.")
+@click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
+@click.option("--all-entries", is_flag=True, help="Print all entries, not only that of the first input.")
+@output_options(".json, .csv, .png, .svg, .pdf")
+def command(
+    widths: str | None,
+    depths: str | None,
+    observables: str | None,
+    order: int,
+    degree: int | None,
+    samples: str | None,
+    until_stderr: float | None,
+    until_time: str | None,
+    sampler: str,
+    seed: int,
+    stores: Path | None,
+    workers: int | None,
+    z_max: float,
+    all_entries: bool,
+    as_json: bool,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Measure several widths (and depths), fit the series in 1/n, and put it beside the derived one."""
+    check_suffix(output, (".json", ".csv", *_FIGURES))
+    if widths is None:
+        raise PdltError("Option --widths must be given, e.g. --widths 8,12,16,24,32.")
+    if not (math.isfinite(z_max) and z_max > 0):
+        raise PdltError(f"Option --z-max must be a positive number, but got {z_max}.")
+    if workers is not None and workers < 1:
+        raise PdltError(f"Option --workers must be a positive integer, but got {workers}.")
+    seconds = None if until_time is None else read_duration(until_time)
+    ns, ls = _list("widths", widths), None if depths is None else _list("depths", depths)
+    if ls is not None and click.get_current_context().get_parameter_source("depth") is ParameterSource.COMMANDLINE:
+        raise PdltError("Option --depths replaces --depth: leave out one of them.")
+    net, x = build_network(options), read_inputs(options)
+    from pdlt.report.sweep import sweep_table
+    from pdlt.sweep import sweep
+
+    result = sweep(
+        net,
+        x,
+        parse_observables(observables),
+        ns,
+        ls,
+        samples=None if samples is None else parse_numbers("samples", samples, int),
+        order=order,
+        degree=degree,
+        sampler=sampler,
+        seed=seed,
+        stores=stores,
+        until_stderr=until_stderr,
+        until_time=seconds,
+        executor=workers,
+    )
+    if output is not None:
+        if output.suffix in _FIGURES:
+            result.plot(output)
+        else:
+            json_or_csv = result.to_json() if output.suffix == ".json" else result.coefficients.to_csv(index=False)
+            write_text(output, json_or_csv)
+        click.echo(f"Wrote {output}.", err=True)
+    # A sweep takes minutes: its table is printed beside any file.
+    click.echo(result.to_json() if as_json else sweep_table(result, all_entries))
+    bad = result.disagreements(z_max)
+    if len(bad):
+        labels = [f"{row.coefficient}{list(row.entry)} at depth {row.depth}" for row in bad.head(5).itertuples()]
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        click.echo(
+            f"{len(bad)} derived coefficients differ by more than {z_max:g} standard errors: "
+            f"{', '.join(labels)}{more}.",
+            err=True,
+        )
+        sys.exit(1)
+
+
+def _list(option: str, text: str) -> list[int]:
+    values = parse_numbers(option, text, int)
+    return values if isinstance(values, list) else [values]
