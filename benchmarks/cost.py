@@ -110,12 +110,17 @@ def compiled(sampler, net, wanted, **outputs):
 
 
 def limits():
-    """Return what this machine does in a CPU second: floating-point operations of a matrix product, normals."""
+    """Return what the machine does in a CPU second: operations of a matrix product, normals, bytes read and written."""
     size = 1500
     product = jax.jit(lambda a, b: a @ b)
     a = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)))
     fast = jax.jit(lambda key, count: normal(key, (count,)), static_argnums=1)
-    return 2 * size**3 / seconds_each(lambda key, count: product(a, a), 1), 1 / seconds_each(fast, 2**18)
+    copy, large = jax.jit(lambda a: a + 1), jnp.zeros(2**24)
+    return (
+        2 * size**3 / seconds_each(lambda key, count: product(a, a), 1),
+        1 / seconds_each(fast, 2**18),
+        2 * large.nbytes / seconds_each(lambda key, count: copy(large), 1),
+    )
 
 
 def costs(net, name):
@@ -141,8 +146,11 @@ def costs(net, name):
 
 def main():
     jax.config.update("jax_enable_x64", True)
-    flops, normals = limits()
-    print(f"limits per CPU second: {flops / 1e9:.0f} Gflop of a matrix product, {normals / 1e6:.0f} M normals\n")
+    flops, normals, traffic = limits()
+    print(
+        f"limits per CPU second: {flops / 1e9:.0f} Gflop of a matrix product, {normals / 1e6:.0f} M normals, ", end=""
+    )
+    print(f"{traffic / 1e9:.0f} GB read and written\n")
     names = [*SAMPLERS, "plain"]
     columns = " ".join(f"{name:>12}" for name in [*names, "plain/best", "plain/path"])
     print(f"CPU seconds to 1 %\n{'n':>4} {'L':>3}   {columns}")
@@ -156,27 +164,32 @@ def main():
             numbers = " ".join(f"{to[key]:12.3g}" for key in names)
             print(f"{n:4} {depth:3} {name} {numbers} {ratios[0]:12.3g} {ratios[1]:12.3g}", flush=True)
     print("\nwhat one sample makes of the limits")
-    print(f"{'n':>4} {'L':>3}   {'sampler':12} {'us each':>9} {'normals':>8} {'arithmetic':>10}")
+    print(f"{'n':>4} {'L':>3}   {'sampler':12} {'us each':>9} {'normals':>8} {'arithmetic':>10} {'memory':>7}")
     for (n, depth, name), row in found.items():
         for key in SAMPLERS:
-            count, operations = work(key, name, n, depth)
+            count, operations, moved = work(key, name, n, depth)
             each = row[key][0]
-            shares = f"{count / normals / each:8.0%} {operations / flops / each:10.0%}"
+            shares = f"{count / normals / each:8.0%} {operations / flops / each:10.0%} {moved / traffic / each:7.0%}"
             print(f"{n:4} {depth:3} {name} {key:12} {1e6 * each:9.1f} {shares}")
 
 
 def work(sampler, name, n, depth):
-    """Return how many normals a sample needs, and how many operations in products with matrices and between neurons."""
+    """Return the normals a sample needs, operations in products with matrices and between neurons, and bytes moved.
+
+    Bytes: vectors of neurons stay in caches; matrices of `structured` are written once and read by each sweep.
+    """
     hidden = depth - 1
     fields = {"V": 1, "A": 3, "B": 3, "P": 4, "R": 8}[name]
     vectors = {"V": 1, "A": 5, "B": 5, "P": 9, "R": 25}[name]  # of length n that a layer multiplies or makes
+    sweeps = {"V": 1, "A": 2, "B": 2, "P": 3, "R": 4}[name]
     if sampler == "jets":
-        return fields * n * hidden, 4 * fields**2 * n * hidden
+        return fields * n * hidden, 4 * fields**2 * n * hidden, 0
     if sampler == "path":
-        return n * hidden, 2 * n * hidden
+        return n * hidden, 2 * n * hidden, 0
     if sampler == "conditioned":
-        return vectors * n * hidden, 8 * vectors**2 * n * hidden
-    return n * n * (hidden - 1), 2 * vectors * n * n * (hidden - 1)
+        return vectors * n * hidden, 8 * vectors**2 * n * hidden, 0
+    weights = n * n * (hidden - 1)
+    return weights, 2 * vectors * weights, 8 * (1 + sweeps) * weights
 
 
 if __name__ == "__main__":

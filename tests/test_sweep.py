@@ -160,7 +160,7 @@ def test_deep_linear_network(linear):
 def test_relu_at_one_input():
     """V = n K^2 [(1 + 5/n)^(L-1) - 1]: at depth 3, K = 1, V = 10 + 25/n; K has no correction."""
     net = pdlt.MLP.critical("relu", 3, 8)
-    sweep = pdlt.sweep(net, [[1.0]], ["K", "V"], [6, 8, 16, 32], samples=40_000, order=2)
+    sweep = pdlt.sweep(net, [[1.0]], ["K", "V"], [6, 8, 16, 32], samples=80_000, order=2)
     table = sweep.coefficients.set_index("coefficient")
     size = 2.0  # K = C_W x.x/n_0
     for name, value in {"K": size, "K_1": 0.0, "V": 10 * size**2, "V_1": 25 * size**2}.items():

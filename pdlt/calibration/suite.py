@@ -133,9 +133,14 @@ def _here(settings: Settings, numbers: Sequence[int], measure: Measure) -> Gener
 
 
 def _elsewhere(settings: Settings, numbers: Sequence[int], workers: int) -> Generator[dict[str, Any], None, None]:
+    # New processes now and then; a pool's own max_tasks_per_child deadlocks in Python 3.11 (python/cpython#115634).
+    for start in range(0, len(numbers), workers * CASES_PER_PROCESS):
+        yield from _by_pool(settings, numbers[start : start + workers * CASES_PER_PROCESS], workers)
+
+
+def _by_pool(settings: Settings, numbers: Sequence[int], workers: int) -> Generator[dict[str, Any], None, None]:
     # Spawned, not forked: jax has threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, end_with_parent, max_tasks_per_child=CASES_PER_PROCESS) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         try:
             for future in as_completed([pool.submit(one, settings, number) for number in numbers]):
                 yield future.result()

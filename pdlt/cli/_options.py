@@ -30,7 +30,7 @@ def network_options(command: Callable) -> Callable:
         click.option("--inputs", type=click.Path(path_type=Path), help="Inputs, one row each: a .npy or .csv file."),
         click.option("--x", "x", help="Inputs inline, e.g. '[[0.9,-0.4,1.1]]'."),
     ]
-    return _decorate(command, options)
+    return decorated(command, options)
 
 
 def output_options(formats: str) -> Callable[[Callable], Callable]:
@@ -42,12 +42,13 @@ def output_options(formats: str) -> Callable[[Callable], Callable]:
             click.option("-o", "--output", type=click.Path(path_type=Path), help=f"Write to a file ({formats})."),
             config_option,
         ]
-        return _decorate(command, options)
+        return decorated(command, options)
 
     return decorate
 
 
-def _decorate(command: Callable, options: list) -> Callable:
+def decorated(command: Callable, options: list) -> Callable:
+    """Return a command with options added, in this order."""
     for option in reversed(options):
         command = option(command)
     return command

@@ -1,7 +1,5 @@
 """pdlt simulate."""
 
-import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from pdlt.cli._options import (
     parse_observables,
     read_inputs,
 )
-from pdlt.errors import PdltError
+from pdlt.cli._sampling import sampling_arguments, sampling_options
 
 
 @click.command(
@@ -32,27 +30,14 @@ Examples:
 @network_options
 @observables_option
 @click.option("--samples", type=int, help="Networks to draw (10000); with --until-... the most (10^9).")
-@click.option("--until-stderr", type=float, help="Stop at this standard error, relative to the largest entry.")
-@click.option("--until-time", help="Stop after this time: 90s, 10m, 2h.")
-@click.option("--sampler", default="jets", show_default=True, help="jets, path, conditioned, structured, network.")
-@click.option("--precision", default="float64", show_default=True, help="float64 or float32, of the networks drawn.")
-@click.option("--outputs", type=int, help="Output neurons drawn by conditioned, structured (4), network (2).")
-@click.option("--seed", type=int, default=0, show_default=True)
+@sampling_options
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
-@click.option("--workers", type=int, help="Draw in this many local processes; results are the same.")
 @click.option("--all-layers", is_flag=True, help="Print every layer, not only the last.")
 @output_options(".json, .csv")
 def command(
     observables: str | None,
     samples: int | None,
-    until_stderr: float | None,
-    until_time: str | None,
-    sampler: str,
-    precision: str,
-    outputs: int | None,
-    seed: int,
     store: Path | None,
-    workers: int | None,
     all_layers: bool,
     as_json: bool,
     output: Path | None,
@@ -60,44 +45,15 @@ def command(
 ) -> None:
     """Measure observables on an ensemble of finite networks, all orders in 1/n included."""
     check_suffix(output, (".json", ".csv"))
-    seconds = None if until_time is None else read_duration(until_time)
-    if workers is not None and workers < 1:
-        raise PdltError(f"Option --workers must be a positive integer, but got {workers}.")
+    sampling = sampling_arguments(options)
     net, x = build_network(options), read_inputs(options)
     from pdlt.ensemble import simulate
     from pdlt.report.tables import run_table
 
-    names = parse_observables(observables)
-    run = simulate(
-        net,
-        x,
-        names,
-        samples=samples,
-        sampler=sampler,
-        seed=seed,
-        store=store,
-        until_stderr=until_stderr,
-        until_time=seconds,
-        executor=workers,
-        precision=precision,
-        outputs=outputs,
-    )
+    run = simulate(net, x, parse_observables(observables), samples=samples, store=store, **sampling)
     layers = run.layer.values if all_layers else run.layer.values[-1:]
     tables = [run_table(run, int(layer)) for layer in layers]
     emit_dataset(run, "\n\n".join([*tables, *reached(run)]), as_json, output)
-
-
-def read_duration(text: str) -> float:
-    """Return the seconds of "90s", "10m", "1.5h" or plain seconds.
-
-    Raises:
-        PdltError: if it is none of these.
-    """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d*)?)\s*([smh]?)", text.strip())
-    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else math.nan
-    if not seconds > 0:
-        raise PdltError(f"Option --until-time must be a time such as 90s, 10m or 2h, but got {text!r}.")
-    return seconds
 
 
 def reached(run: Any) -> list[str]:

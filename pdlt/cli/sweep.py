@@ -19,7 +19,7 @@ from pdlt.cli._options import (
     read_inputs,
     write_text,
 )
-from pdlt.cli.simulate import read_duration
+from pdlt.cli._sampling import sampling_arguments, sampling_options
 from pdlt.errors import PdltError
 
 _FIGURES = (".png", ".svg", ".pdf")
@@ -42,12 +42,8 @@ Exit code 1 if a derived coefficient is further than --z-max standard errors fro
 @click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n of the derived series.")
 @click.option("--degree", type=int, help="Highest power of 1/n in the fits. Default: one more than suffices.")
 @click.option("--samples", help="Networks per run (10000), or one number per width; with --until-... the most.")
-@click.option("--until-stderr", type=float, help="Stop each run at this relative standard error.")
-@click.option("--until-time", help="Time for the whole sweep: 90s, 10m, 2h.")
-@click.option("--sampler", default="jets", show_default=True, help="jets, conditioned, structured or network.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@sampling_options
 @click.option("--stores", type=click.Path(path_type=Path), help="Folder with a file per run: resumable, extendable.")
-@click.option("--workers", type=int, help="Draw in this many local processes; results are the same.")
 @click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
 @click.option("--all-entries", is_flag=True, help="Print all entries, not only that of the first input.")
 @output_options(".json, .csv, .png, .svg, .pdf")
@@ -58,12 +54,7 @@ def command(
     order: int,
     degree: int | None,
     samples: str | None,
-    until_stderr: float | None,
-    until_time: str | None,
-    sampler: str,
-    seed: int,
     stores: Path | None,
-    workers: int | None,
     z_max: float,
     all_entries: bool,
     as_json: bool,
@@ -76,9 +67,7 @@ def command(
         raise PdltError("Option --widths must be given, e.g. --widths 8,12,16,24,32.")
     if not (math.isfinite(z_max) and z_max > 0):
         raise PdltError(f"Option --z-max must be a positive number, but got {z_max}.")
-    if workers is not None and workers < 1:
-        raise PdltError(f"Option --workers must be a positive integer, but got {workers}.")
-    seconds = None if until_time is None else read_duration(until_time)
+    sampling = sampling_arguments(options)
     ns, ls = _list("widths", widths), None if depths is None else _list("depths", depths)
     if ls is not None and click.get_current_context().get_parameter_source("depth") is ParameterSource.COMMANDLINE:
         raise PdltError("Option --depths replaces --depth: leave out one of them.")
@@ -95,12 +84,8 @@ def command(
         samples=None if samples is None else parse_numbers("samples", samples, int),
         order=order,
         degree=degree,
-        sampler=sampler,
-        seed=seed,
         stores=stores,
-        until_stderr=until_stderr,
-        until_time=seconds,
-        executor=workers,
+        **sampling,
     )
     if output is not None:
         if output.suffix in _FIGURES:

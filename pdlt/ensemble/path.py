@@ -198,14 +198,13 @@ def _tables(rule: Recursion) -> tuple[list[Mean | Inverse | None], list[_Level],
 
 
 def _features(factors: list[Mean | Inverse | None]) -> tuple[list[Feature], list[Feature]]:
-    """Return what the means are inner products of: products of derivatives, and of derivatives and eps."""
-    halves = [_halves(factor) for factor in factors if isinstance(factor, Mean)]
-    return list(dict.fromkeys(first for first, _ in halves)), list(dict.fromkeys(second for _, second in halves))
+    """Return what the means are inner products of: products of derivatives, and of components of eps."""
+    means = [factor for factor in factors if isinstance(factor, Mean)]
+    return list(dict.fromkeys(mean.sigma for mean in means)), list(dict.fromkeys(_noise(mean) for mean in means))
 
 
-def _halves(mean: Mean) -> tuple[Feature, Feature]:
-    middle = len(mean.sigma) // 2
-    return mean.sigma[:middle], mean.sigma[middle:] + tuple((EPS, k) for k in mean.eps)
+def _noise(mean: Mean) -> Feature:
+    return tuple((EPS, k) for k in mean.eps)
 
 
 def _coefficients(net: MLP, factors: list[Mean | Inverse | None], n_inputs: int) -> Callable[..., Array]:
@@ -215,8 +214,8 @@ def _coefficients(net: MLP, factors: list[Mean | Inverse | None], n_inputs: int)
     """
     first, second = _features(factors)
     means = [factor for factor in factors if isinstance(factor, Mean)]
-    left = np.array([first.index(_halves(mean)[0]) for mean in means])
-    right = np.array([second.index(_halves(mean)[1]) for mean in means])
+    left = np.array([first.index(mean.sigma) for mean in means])
+    right = np.array([second.index(_noise(mean)) for mean in means])
     powers = np.array([mean.powers for mean in means])
     inverses = [factor for factor in factors if isinstance(factor, Inverse)]
     rows_of = {factor: row for row, factor in enumerate([*means, *inverses, None])}

@@ -39,6 +39,8 @@ def sweep(
     until_stderr: float | None = None,
     until_time: float | None = None,
     executor: Executor | int | None = None,
+    precision: str = "float64",
+    outputs: int | None = None,
 ) -> Sweep:
     """Measure networks of several widths (and depths), fit the series in 1/n, and compare it with the derived one.
 
@@ -55,8 +57,8 @@ def sweep(
         order: order in 1/n of the derived series, see `pdlt.predict`. Observables that first appear at a higher order
             are measured only.
         degree: highest power of 1/n in the fits; default: one more than suffices, see `Sweep`.
-        sampler, seed, executor: as in `pdlt.simulate`. Runs of different networks are independent at equal seeds, so
-            all have the same one, and each is the run that `pdlt.simulate` gives.
+        sampler, seed, executor, precision, outputs: as in `pdlt.simulate`. Runs of different networks are independent
+            at equal seeds, so all have the same one, and each is the run that `pdlt.simulate` gives.
         stores: a folder that keeps each run in its file: an interrupted sweep continues from there to the same
             bits, and more widths, depths or samples reuse what is there.
         until_stderr: stop each run at this relative standard error, as in `pdlt.simulate`.
@@ -108,6 +110,8 @@ def sweep(
                 until_stderr=until_stderr,
                 until_time=share,
                 executor=pool,
+                precision=precision,
+                outputs=outputs,
             )
     return Sweep(tuple(items), predictions, runs, order, degree)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pdlt.cli import main
-from pdlt.cli.simulate import read_duration
+from pdlt.cli._sampling import read_duration
 from pdlt.errors import PdltError
 
 NETWORK = ["--depth", "3", "--width", "4", "--x", "[[1,0.5]]", "--observables", "K,a1 a2 | b3 b4"]
