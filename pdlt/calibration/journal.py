@@ -40,7 +40,10 @@ class Journal:
         except OSError as error:
             raise PdltError(f"Argument `journal`: {str(path)!r} cannot be read ({error.strerror}).") from None
         lines = data.split(b"\n")
-        self._whole = len(data) - len(lines.pop())  # what comes after the last newline was cut short
+        cut = lines.pop()  # what comes after the last newline was cut short
+        self._whole = len(data) - len(cut)
+        if not lines and not _line(self._header).startswith(cut):  # not ours to overwrite
+            self._read(0, cut)
         if lines:
             found = self._read(0, lines[0])
             if found != self._header:

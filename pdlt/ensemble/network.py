@@ -209,6 +209,6 @@ def _estimator(moment: Moment) -> tuple[int, Callable[[Any, Any, Any], Array]]:
     if moment not in known:
         raise PdltError(
             f'Argument `sampler`: "network" measures only {", ".join(NAMED)}; other joint cumulants need '
-            'sampler="jets".'
+            'sampler="jets" or "path".'
         )
     return ESTIMATORS[known[moment].name]

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdlt.ensemble.controls import BATCH, count, features, fit
+from pdlt.ensemble.controls import BATCH, count, features, fit, worthwhile
 from pdlt.ensemble.jets import Sample, semidefinite_factor
 from pdlt.ensemble.layer_scan import scan_layers
 from pdlt.ensemble.normals import normal
@@ -28,6 +28,7 @@ Array = Any
 Feature = tuple[tuple[int, int], ...]  # a product over neurons of derivatives (order, input) and of eps (EPS, k)
 
 EPS = -1
+PILOT_BYTES = 2.0**30  # what the pilot may take; without it there are no controls
 PILOT_SEED = 0x70646C74  # of the fit of the controls; keys of blocks are derived in another way
 
 
@@ -49,6 +50,9 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
     """
     n_inputs = len(x)
     kinds = tuple(dict.fromkeys(pair for wanted in moments for pair in wanted if pair[0] == pair[1]))
+    pilot_bytes = BATCH * workload(net, n_inputs, x.shape[1], moments, layers)
+    if pilot_bytes > PILOT_BYTES or not worthwhile(net.width[: max(layers) - 1], n_inputs):
+        kinds = ()
     rule = _rule((*moments, *((kind,) for kind in kinds)), n_inputs)
     factors, levels, following = _tables(rule)
     coefficients = _coefficients(net, factors, n_inputs)

@@ -208,6 +208,6 @@ def _name(moment: Moment) -> str:
     if moment not in known:
         raise PdltError(
             f"Argument `sampler`: real networks measure only {', '.join(NAMED)}; other joint cumulants need "
-            'sampler="jets".'
+            'sampler="jets" or "path".'
         )
     return known[moment].name

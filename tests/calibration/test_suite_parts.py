@@ -13,6 +13,7 @@ from scipy import stats
 from pdlt.calibration import Settings, calibrate, layerwise, shallow
 from pdlt.calibration.cases import FLUCTUATION, draw_case
 from pdlt.calibration.comparison import compare, exact, score
+from pdlt.calibration.journal import Journal
 from pdlt.calibration.normality import ALPHA, examine
 from pdlt.calibration.plants import PLANTS
 from pdlt.calibration.report import case_text, document, markdown
@@ -288,3 +289,11 @@ def test_command(monkeypatch, nothing_is_exact, tmp_path, capsys):
         main([*arguments, "--plant", "errors"])
     assert end.value.code == 1
     assert "not standard normal" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("my precious text without a newline")
+    with pytest.raises(PdltError, match="left as it is"):
+        Journal(path, {"seed": 1})
+    assert path.read_text() == "my precious text without a newline"

@@ -67,7 +67,7 @@ def test_unbiased_whatever_was_fitted(judge, monkeypatch, fitted):
                 slope={kind: value[..., ::-1] + 0.1 for kind, value in c.slope.items()},
             ),
         )
-    widths = (5, 9)
+    widths = (16, 24)
     run = simulate(MLP(3, widths, "linear", C_W=1.3), X, ["K", "V"], 20_000, "path", layers=[3])
     kernel, vertex = exact(widths, 1.3)
     scores = judge.against(run, {"K": np.reshape(kernel, (1, 1, 1)), "V": np.reshape(vertex, (1,) * 5)})
@@ -78,7 +78,7 @@ def test_a_wrong_norm_is_caught(judge, monkeypatch):
     """Features whose squares do not average to 1 bias V."""
     monkeypatch.setattr(tasks, "_cache", OrderedDict())
     monkeypatch.setattr(path, "features", lambda eps: 1.2 * controls.features(eps))
-    widths = (5, 9)
+    widths = (16, 24)
     run = simulate(MLP(3, widths, "linear", C_W=1.3), X, ["V"], 20_000, "path", layers=[3])
     scores = judge.against(run, {"V": np.reshape(exact(widths, 1.3)[1], (1,) * 5)})
     assert scores["V"] > judge.threshold
@@ -92,3 +92,20 @@ def test_they_take_most_of_the_noise(monkeypatch):
     without = simulate(net, X, names, 5_000, "path", layers=[4])
     gain = {name: float((without[f"{name}_stderr"] / run[f"{name}_stderr"]).squeeze()) ** 2 for name in names}
     assert gain["K"] > 5 and gain["Theta"] > 2 and gain["V"] > 3 and gain["D"] > 1.5, gain
+
+
+def test_none_where_they_would_not_pay():
+    """Narrow layers (heavy tails), many inputs, great depth."""
+    assert controls.worthwhile((16, 64), 1) and controls.worthwhile((64,) * 31, 2)
+    assert not controls.worthwhile((15, 64), 1)
+    assert not controls.worthwhile((64,), 5)
+    assert not controls.worthwhile((64,) * 200, 1)
+
+
+@pytest.mark.parametrize("width", [2, 4, 16])
+def test_errors_are_honest_in_narrow_networks(width):
+    """The scatter of V over seeds is its standard error; 20 seeds know it to a sixth, a heavy tail would double it."""
+    net = MLP(3, width, "tanh", **SCALES)
+    runs = [simulate(net, X, ["V"], 2_000, "path", layers=[3], seed=seed) for seed in range(20)]
+    values, errors = (np.array([run[name].item() for run in runs]) for name in ("V", "V_stderr"))
+    assert 0.5 < values.std(ddof=1) / np.median(errors) < 1.6
