@@ -36,7 +36,7 @@ Exit code 1 if a measurement is further from theory than --z-max standard errors
 @click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n.")
 @click.option("--kinks", default="atoms", show_default=True, help="atoms or pointwise, for kinked activations.")
 @click.option("--samples", type=int, default=10_000, show_default=True, help="Networks to draw.")
-@click.option("--sampler", default="jets", show_default=True, help="jets, conditioned, structured or network.")
+@click.option("--sampler", default="jets", show_default=True, help="Or path, conditioned, structured, network.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
 @click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
