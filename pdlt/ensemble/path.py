@@ -21,13 +21,27 @@ from pdlt.ensemble.jets import Sample, semidefinite_factor
 from pdlt.ensemble.layer_scan import scan_layers
 from pdlt.ensemble.normals import normal
 from pdlt.ensemble.specs import Moment
-from pdlt.ensemble.tangent_moments import GIVEN, NEXT, Component, Inverse, Mean, Product, Recursion, moment, recursion
+from pdlt.ensemble.tangent_moments import (
+    GIVEN,
+    NEXT,
+    Component,
+    Inverse,
+    Mean,
+    Product,
+    Recursion,
+    moment,
+    recursion,
+    require_feasible,
+)
+from pdlt.errors import PdltError
 from pdlt.networks import MLP
 
 Array = Any
 Feature = tuple[tuple[int, int], ...]  # a product over neurons of derivatives (order, input) and of eps (EPS, k)
 
 EPS = -1
+LOST = 1e-4  # largest share of a number that rounding may take
+PATHS = 10  # from which it is seen
 PILOT_BYTES = 2.0**30  # what the pilot may take; without it there are no controls
 PILOT_SEED = 0x70646C74  # of the fit of the controls; keys of blocks are derived in another way
 
@@ -46,9 +60,11 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
     """Return a function (key, samples) -> (means, finite), to be compiled; arguments and result as in `jets`.
 
     Raises:
-        PdltError: if the recursion of these moments for so many inputs is too long.
+        PdltError: if the recursion of these moments for so many inputs is too long, or inputs are so nearly parallel,
+            at the start or in a deep layer, that rounding would take more than LOST of a moment.
     """
     n_inputs = len(x)
+    _require_resolved(net, x, moments, max(layers))
     kinds = tuple(dict.fromkeys(pair for wanted in moments for pair in wanted if pair[0] == pair[1]))
     pilot_bytes = BATCH * workload(net, n_inputs, x.shape[1], moments, layers)
     if pilot_bytes > PILOT_BYTES or not worthwhile(net.width[: max(layers) - 1], n_inputs):
@@ -65,12 +81,7 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
     def step(width: int, state: tuple[Array, Array], key_scale: tuple[Array, Array]) -> tuple[Any, Any]:
         g, values = state
         key, scale = key_scale
-        samples = len(g)
-        factor = semidefinite_factor(g)
-        eps = normal(key, (samples, n_inputs, width))
-        z = jnp.einsum("sak,skn->san", factor, eps)
-        a = net.activation.jax(0)(z)
-        g = scale[0] + scale[1] * jnp.einsum("san,sbn->sab", a, a) / width
+        factor, eps, z, g = _forward(net, width, g, key, scale)
         if levels:
             known, every = coefficients(z, eps, factor, scale, width), values
             for level in levels:
@@ -134,8 +145,55 @@ def workload(net: MLP, n_inputs: int, n_0: int, moments: tuple[Moment, ...], lay
     return 8.0 * (3 * width * (len(first) + len(second) + n_inputs) + 3 * terms + 2 * values + len(first) * len(second))
 
 
+def _forward(net: MLP, width: int, g: Array, key: Array, scale: Array) -> tuple[Array, Array, Array, Array]:
+    """Return F, eps and z of a layer with covariance g, (samples, N, N), and the covariance of the next layer."""
+    factor = semidefinite_factor(g)
+    eps = normal(key, (len(g), g.shape[1], width))
+    z = jnp.einsum("sak,skn->san", factor, eps)
+    a = net.activation.jax(0)(z)
+    return factor, eps, z, scale[0] + scale[1] * jnp.einsum("san,sbn->sab", a, a) / width
+
+
+def _require_resolved(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], last: int) -> None:
+    """Refuse inputs whose difference drowns in rounding, from a few paths.
+
+    Moments of e = F^-1 G_0. are differences of moments of G, where a direction occurs in two factors: with a pivot of F
+    that is r times the root of its entry of G, a moment of d directions loses a share of r^(-2d) of the rounding
+    error. Inputs that are equal to rounding have no pivot, and lose nothing.
+
+    Raises:
+        PdltError: naming the layer.
+    """
+    directions = _directions(moments)
+    if len(x) == 1 or directions == 0:
+        return
+    gram = net.C_b[0] + net.C_W[0] * x @ x.T / x.shape[1]
+
+    def step(width: int, g: Array, key_scale: tuple[Array, Array]) -> tuple[Array, Array]:
+        factor, _, _, following = _forward(net, width, g, *key_scale)
+        pivots, sizes = (jnp.diagonal(m, axis1=1, axis2=2) for m in (factor, g))
+        share = jnp.where(pivots > 0, pivots**2 / jnp.where(pivots > 0, sizes, 1.0), 1.0)
+        return following, share.min()
+
+    start = jnp.asarray(gram)[None]
+    keys = jax.random.split(jax.random.key(PILOT_SEED), PATHS)
+    every = jax.jit(lambda: jax.lax.map(lambda key: scan_layers(net, step, start, key, last), keys))
+    lost = jnp.finfo(start.dtype).eps / np.asarray(every()).min(axis=0) ** directions
+    if (lost > LOST).any():
+        raise PdltError(
+            f"Argument `x`: inputs are so nearly parallel at layer {1 + int(np.argmax(lost > LOST))} that the sampler "
+            '"path" would lose its digits; use sampler="jets", fewer directions or layers, or precision="float64".'
+        )
+
+
+def _directions(moments: tuple[Moment, ...]) -> int:
+    """Return the largest number of directions of a moment."""
+    return max(len(set("".join(slot for pair in wanted for slot in pair))) for wanted in moments)
+
+
 @lru_cache(maxsize=4)  # a run asks several times, for its memory too
 def _rule(moments: tuple[Moment, ...], n_inputs: int) -> Recursion:
+    require_feasible(_directions(moments), n_inputs)
     return recursion([own for m in moments for own in _tangents(m, n_inputs).values()], n_inputs)
 
 

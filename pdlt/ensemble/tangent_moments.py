@@ -35,6 +35,7 @@ NEXT, WHITENED, GIVEN = range(3)  # components of the next layer's G, of (R, e),
 #: A product of components, each with its kind.
 Product = tuple[tuple[int, Component], ...]
 
+DIRECTIONS = 4  # of one moment
 LIMIT = 700_000  # terms of one layer: ten seconds to generate, a millisecond per sample
 
 
@@ -99,7 +100,6 @@ def recursion(wanted: Iterable[tuple[Component, ...]], n_inputs: int) -> Recursi
         PdltError: if it has more than LIMIT terms.
     """
     moments = dict.fromkeys(sorted(set(wanted)))
-    _require_short(_fewest_terms(moments, n_inputs), n_inputs)
     terms: dict[Product, list[Term]] = {}
     level: dict[Product, int] = {}
     waiting = [_of(NEXT, components) for components in moments if components]
@@ -133,14 +133,22 @@ def moment(components: Iterable[Component]) -> tuple[Component, ...]:
     return tuple(component for _, component in _of(GIVEN, components))
 
 
-def _fewest_terms(moments: Iterable[tuple[Component, ...]], n_inputs: int) -> float:
-    """Return a rough lower bound of the number of terms, from the moments of components G_0a alone.
+def require_feasible(directions: int, n_inputs: int) -> None:
+    """Refuse what has too many terms before any is generated, by a rough lower bound of their number.
 
-    There are N^2 such components for each direction, which occurs twice; a moment of d directions has some 5^d terms.
+    It counts the moments of components G_0a alone: there are N^2 of them for each direction, which occurs twice; a
+    moment of d directions has some 5^d terms.
+
+    Raises:
+        PdltError: if they are more than LIMIT, or the directions more than DIRECTIONS, whose renamings take too long.
     """
-    directions = [{letter for pair in m for slot in pair for letter in slot[0]} for m in moments]
-    d = max(map(len, directions), default=0)
-    return 5.0**d * math.comb(n_inputs**2 + 1, 2) ** d / math.factorial(d)
+    d = directions
+    if d > DIRECTIONS:
+        raise PdltError(
+            f'Argument `observables`: with the sampler "path" a cumulant may have at most {DIRECTIONS} directions, but '
+            f'got {d}; use "jets".'
+        )
+    _require_short(5.0**d * math.comb(n_inputs**2 + 1, 2) ** d / math.factorial(d), n_inputs)
 
 
 def _require_short(terms: float, n_inputs: int) -> None:

@@ -2,6 +2,10 @@
 
 import itertools
 import math
+import os
+import re
+import subprocess
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -198,6 +202,53 @@ def test_less_noise_than_jets():
     assert min(ratios) ** 2 > 20, ratios
 
 
-def test_too_long_a_recursion_is_refused():
-    with pytest.raises(PdltError, match='"path".*terms'):
-        simulate(MLP(3, 8, "tanh"), np.eye(5), ["A"], 100, "path")
+@pytest.mark.parametrize(
+    "observable, inputs, message",
+    [("A", 5, '"path".*terms'), ("A", 30, '"path".*terms'), ("abcdef1 abcdef2", 1, "at most 4 directions")],
+)
+def test_too_long_a_recursion_is_refused(observable, inputs, message):
+    with pytest.raises(PdltError, match=message):
+        simulate(MLP(3, 8, "tanh"), np.eye(inputs), [observable], 100, "path")
+
+
+def neighbours(distance):
+    """Two inputs at about this angle."""
+    return np.array([[0.9, -0.4, 1.1]]) + np.array([[0.0], [distance]]) * [[0.3, 1.0, 0.2]]
+
+
+@pytest.mark.parametrize(
+    "net, x, precision, layer",
+    [
+        (MLP(3, 6, "tanh", **SCALES), neighbours(1e-4), "float64", 1),
+        (MLP(3, 6, "tanh", **SCALES), neighbours(3e-2), "float32", 1),
+        (MLP(30, 64, "tanh", 0.3, 0.8, 0.5, 1.0), np.array([[1.0, 0.3], [-0.2, 0.9]]), "float64", 10),
+    ],
+    ids=["close", "single precision", "deep"],
+)
+def test_nearly_parallel_inputs_are_refused(net, x, precision, layer):
+    """Rounding would take all digits of A: -11880 +- 7000 instead of 0.61 at an angle of 1e-5."""
+    with pytest.raises(PdltError, match=r"parallel at layer \d+") as caught:
+        simulate(net, x, ["A"], 100, "path", precision=precision)
+    assert int(re.search(r"layer (\d+)", str(caught.value))[1]) >= layer
+
+
+@pytest.mark.parametrize("distance", [3e-2, 1e-9])
+def test_accepted_neighbours_keep_their_digits(judge, distance):
+    x, net = neighbours(distance), MLP(3, 8, "tanh", **SCALES)
+    runs = [simulate(net, x, ["Theta", *"ABF"], 10_000, sampler, layers=[3]) for sampler in ("path", "jets")]
+    scores = judge.between(*runs)
+    assert max(scores.values()) < judge.threshold, scores
+
+
+def test_bits_do_not_depend_on_threads_of_linear_algebra():
+    """The fit of the controls is a linear solver's: its last bits are rounded away."""
+    script = (
+        "import hashlib, pdlt\n"
+        "run = pdlt.simulate(pdlt.MLP(12, 64, 'tanh', 0.1, 1.2), [[1, 0.3], [0.2, 1]], ['K', 'V'], 100, 'path')\n"
+        "print(hashlib.sha256(run.V.values.tobytes() + run.K.values.tobytes()).hexdigest())\n"
+    )
+    found = set()
+    for threads in ("1", "2"):
+        own = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        found.add(subprocess.run([sys.executable, "-c", script], env=own, capture_output=True, check=True).stdout)
+    assert len(found) == 1
