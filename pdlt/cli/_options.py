@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import math
 import os
+import sys
 import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import click
 from click.core import ParameterSource
 
 from pdlt.errors import PdltError, suggest
+
+FIGURES = (".png", ".pdf", ".svg")
 
 
 def network_options(command: Callable) -> Callable:
@@ -210,14 +214,38 @@ def _csv_rows(text: str) -> list[list[float]]:
     return rows
 
 
-def check_suffix(output: Path | None, accepted: tuple[str, ...]) -> None:
-    """Refuse an output file of an unknown kind before anything is computed.
+def check_output(output: Path | None, accepted: tuple[str, ...], option: str = "output") -> None:
+    """Refuse an output file of an unknown kind or in no folder, before anything is computed.
 
     Raises:
-        PdltError: if the suffix is not one of those accepted.
+        PdltError: if the suffix is not one of those accepted, or the folder does not exist.
     """
-    if output is not None and output.suffix not in accepted:
-        raise PdltError(f"Option --output must end in {' or '.join(accepted)}, but got {str(output)!r}.")
+    if output is None:
+        return
+    if output.suffix not in accepted:
+        raise PdltError(f"Option --{option} must end in {' or '.join(accepted)}, but got {str(output)!r}.")
+    if not output.parent.is_dir():
+        raise PdltError(f"Option --{option}: {output} could not be written (No such folder).")
+
+
+def z_max_option(command: Callable) -> Callable:
+    """Add --z-max."""
+    text = "Standard errors allowed."
+    return click.option("--z-max", type=float, default=5.0, show_default=True, callback=_z_max, help=text)(command)
+
+
+def _z_max(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise PdltError(f"Option --z-max must be a positive number, but got {value}.")
+    return value
+
+
+def exit_if_any(labels: Sequence[str], complaint: str) -> None:
+    """If there are labels, print a complaint and the first five of them on stderr and end with exit code 1."""
+    if labels:
+        more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+        click.echo(f"{complaint}: {', '.join(labels[:5])}{more}.", err=True)
+        sys.exit(1)
 
 
 def write_text(path: Path, text: str) -> None:

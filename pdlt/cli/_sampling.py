@@ -16,9 +16,7 @@ def sampling_options(command: Callable) -> Callable:
     options = [
         click.option("--until-stderr", type=float, help="Stop at this standard error, relative to the largest entry."),
         click.option("--until-time", help="Stop after this time: 90s, 10m, 2h."),
-        click.option(
-            "--sampler", default="jets", show_default=True, help="Or path, conditioned, structured, network."
-        ),
+        click.option("--sampler", default="jets", show_default=True, help="Or path, conditioned, structured, network."),
         click.option("--precision", default="float64", show_default=True, help="float64 or float32, of the networks."),
         click.option("--outputs", type=int, help="Output neurons drawn by conditioned, structured (4), network (2)."),
         click.option("--seed", type=int, default=0, show_default=True),

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import click
 
-from pdlt.cli._options import activation_argument, check_suffix, chosen_activation, output_options, write_text
+from pdlt.cli._options import FIGURES, activation_argument, check_output, chosen_activation, output_options, write_text
 from pdlt.errors import PdltError
-
-_FIGURES = (".png", ".pdf", ".svg")
 
 
 @click.command(
@@ -45,11 +43,11 @@ def command(
     activation = chosen_activation(activation, activation_option)
     if activation is None:
         raise PdltError("Option --activation must be given, but is missing; names and formulas are accepted.")
-    check_suffix(output, (".json", ".txt", *_FIGURES))
+    check_output(output, (".json", ".txt", *FIGURES))
     from pdlt.predict.advice import advise
     from pdlt.report.advice import advice_figure, advice_table, prepare_figure
 
-    draw = output is not None and output.suffix in _FIGURES
+    draw = output is not None and output.suffix in FIGURES
     if draw:
         prepare_figure()
     advice = advise(activation, width, depth, outputs, input_square, input_dimension)

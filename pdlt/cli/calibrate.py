@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pdlt.cli._options import check_suffix, output_options, write_text
+from pdlt.cli._options import FIGURES, check_output, output_options, write_text
 from pdlt.errors import PdltError
 
 
@@ -49,9 +49,8 @@ def command(
     output: Path | None,
 ) -> None:
     """Compare the samplers with each other and with exact solutions in random cases: are z-scores normal?"""
-    check_suffix(output, (".md", ".json"))
-    if figure is not None and figure.suffix not in (".png", ".pdf", ".svg"):
-        raise PdltError(f"Option --figure must end in .png, .pdf or .svg, but got {str(figure)!r}.")
+    check_output(output, (".md", ".json"))
+    check_output(figure, FIGURES, "figure")
     if workers is not None and not 1 <= workers <= 1000:
         raise PdltError(f"Option --workers must be an integer from 1 to 1000, but got {workers}.")
     if case is not None and not 0 <= case < 10**9:

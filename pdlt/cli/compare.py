@@ -1,7 +1,5 @@
 """pdlt compare."""
 
-import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +8,17 @@ from click.core import ParameterSource
 
 from pdlt.cli._options import (
     build_network,
-    check_suffix,
+    check_output,
+    exit_if_any,
     network_options,
     observables_option,
     output_options,
     parse_observables,
     read_inputs,
     write_text,
+    z_max_option,
 )
+from pdlt.cli._sampling import sampling_arguments, sampling_options
 from pdlt.errors import PdltError
 
 
@@ -35,11 +36,10 @@ Exit code 1 if a measurement is further from theory than --z-max standard errors
 @observables_option
 @click.option("--order", type=int, default=1, show_default=True, help="Power of 1/n.")
 @click.option("--kinks", default="atoms", show_default=True, help="atoms or pointwise, for kinked activations.")
-@click.option("--samples", type=int, default=10_000, show_default=True, help="Networks to draw.")
-@click.option("--sampler", default="jets", show_default=True, help="Or path, conditioned, structured, network.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--samples", type=int, help="Networks to draw (10000); with --until-... the most (10^9).")
+@sampling_options
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
-@click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
+@z_max_option
 @click.option("--all-layers", is_flag=True, help="Compare every layer, not only the last.")
 @click.option("--prediction", type=click.Path(path_type=Path), help="Read the prediction (JSON) instead.")
 @click.option("--run", "run_file", type=click.Path(path_type=Path), help="Read the measurement (JSON) instead.")
@@ -48,9 +48,7 @@ def command(
     observables: str | None,
     order: int,
     kinks: str,
-    samples: int,
-    sampler: str,
-    seed: int,
+    samples: int | None,
     store: Path | None,
     z_max: float,
     all_layers: bool,
@@ -64,22 +62,21 @@ def command(
     from pdlt.compare import compare, disagreements
     from pdlt.report.tables import comparison_table, network_title, run_title
 
-    check_suffix(output, (".json", ".csv"))
-    if not (math.isfinite(z_max) and z_max > 0):
-        raise PdltError(f"Option --z-max must be a positive number, but got {z_max}.")
+    check_output(output, (".json", ".csv"))
     if (prediction is None) != (run_file is None):
         raise PdltError("Give both --prediction and --run, or neither.")
     if prediction is not None and run_file is not None:
         _refuse_network_options()
         theory, measured = _read(prediction), _read(run_file)
     else:
+        sampling = sampling_arguments(options)
         net, x = build_network(options), read_inputs(options)
         from pdlt.ensemble import simulate
         from pdlt.predict import predict
 
         names = parse_observables(observables)
         theory = predict(net, x, names, order=order, kinks=kinks)
-        measured = simulate(net, x, names, samples=samples, sampler=sampler, seed=seed, store=store)
+        measured = simulate(net, x, names, samples=samples, store=store, **sampling)
     layers = None if all_layers else [int(measured.layer.values[-1])]
     table = compare(theory, measured, layers=layers)
     bad = disagreements(table, z_max)
@@ -90,15 +87,10 @@ def command(
         click.echo(document)
     else:
         click.echo(f"{network_title(theory)}\n{run_title(measured)}\n\n{comparison_table(table)}")
-    if len(bad):
-        worst = ", ".join(f"{row.observable}{list(row.entry)} at layer {row.layer}" for row in bad.head(5).itertuples())
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        click.echo(
-            f"{len(bad)} of {len(table)} entries differ by more than {z_max:g} standard errors plus the truncation: "
-            f"{worst}{more}.",
-            err=True,
-        )
-        sys.exit(1)
+    exit_if_any(
+        [f"{row.observable}{list(row.entry)} at layer {row.layer}" for row in bad.itertuples()],
+        f"{len(bad)} of {len(table)} entries differ by more than {z_max:g} standard errors plus the truncation",
+    )
 
 
 def _refuse_network_options() -> None:

@@ -7,7 +7,7 @@ import click
 
 from pdlt.cli._options import (
     build_network,
-    check_suffix,
+    check_output,
     emit_dataset,
     network_options,
     observables_option,
@@ -45,7 +45,7 @@ def command(
     **options: Any,
 ) -> None:
     """Evaluate the theory of a network at initialisation for given inputs."""
-    check_suffix(output, (".json", ".csv"))
+    check_output(output, (".json", ".csv"))
     net, x = build_network(options), read_inputs(options)
     from pdlt.predict import predict
     from pdlt.report.tables import prediction_table

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pdlt.cli._options import check_suffix, config_option, emit_dataset, output_options
+from pdlt.cli._options import check_output, config_option, emit_dataset, output_options
 from pdlt.errors import PdltError
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -67,7 +67,7 @@ def show(file: Path, as_json: bool) -> None:
 @output_options(".json, .csv")
 def export(file: Path, all_layers: bool, as_json: bool, output: Path | None) -> None:
     """Compute the estimates anew from a store's blocks; print them or write them to a file."""
-    check_suffix(output, (".json", ".csv"))
+    check_output(output, (".json", ".csv"))
     from pdlt.ensemble import recorded
     from pdlt.report.tables import run_table
 
@@ -93,6 +93,7 @@ def _describe(path: Path) -> dict[str, Any]:
                 "file": path.name,
                 **{key: spec[key] for key in ("network", "sampler", "seed", "layers")},
                 "precision": spec.get("precision", "float64"),
+                **({"outputs": spec["outputs"]} if spec.get("outputs") else {}),
                 "observables": [c.name for c in cumulants(spec["observables"])],
                 "inputs": store.record.inputs.tolist(),
                 "versions": store.record.versions,

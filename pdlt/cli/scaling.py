@@ -6,16 +6,15 @@ from pathlib import Path
 import click
 
 from pdlt.cli._options import (
+    FIGURES,
     activation_argument,
+    check_output,
     chosen_activation,
     observables_option,
     output_options,
     parse_observables,
     write_text,
 )
-from pdlt.errors import PdltError
-
-_FIGURES = (".png", ".pdf", ".svg")
 
 
 @click.command(
@@ -55,9 +54,8 @@ def command(
     from pdlt.predict.scaling import scaling
     from pdlt.report.scaling import overview_table, scaling_table
 
-    suffixes = (".json", ".txt", ".tex", *_FIGURES) if activation is not None else (".json", ".txt", ".md")
-    if output is not None and output.suffix not in suffixes:
-        raise PdltError(f"Option --output must end in {', '.join(suffixes)}, but got {str(output)!r}.")
+    suffixes = (".json", ".txt", ".tex", *FIGURES) if activation is not None else (".json", ".txt", ".md")
+    check_output(output, suffixes)
 
     def solve(name: str, default: str | None) -> Scaling:
         found = scaling(
@@ -79,7 +77,7 @@ def command(
         text += "".join(f"\n{name}: {reason}" for name, reason in reasons.items())
     as_text = json.dumps(document, indent=2)
     if output is not None:
-        if output.suffix in _FIGURES:
+        if output.suffix in FIGURES:
             from pdlt.report.scaling_figure import couplings_against_depth
 
             couplings_against_depth(result, output)

@@ -7,7 +7,7 @@ import click
 
 from pdlt.cli._options import (
     build_network,
-    check_suffix,
+    check_output,
     emit_dataset,
     network_options,
     observables_option,
@@ -44,7 +44,7 @@ def command(
     **options: Any,
 ) -> None:
     """Measure observables on an ensemble of finite networks, all orders in 1/n included."""
-    check_suffix(output, (".json", ".csv"))
+    check_output(output, (".json", ".csv"))
     sampling = sampling_arguments(options)
     net, x = build_network(options), read_inputs(options)
     from pdlt.ensemble import simulate

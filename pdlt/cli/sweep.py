@@ -1,7 +1,5 @@
 """pdlt sweep."""
 
-import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +7,10 @@ import click
 from click.core import ParameterSource
 
 from pdlt.cli._options import (
+    FIGURES,
     build_network,
-    check_suffix,
+    check_output,
+    exit_if_any,
     network_options,
     observables_option,
     output_options,
@@ -18,11 +18,10 @@ from pdlt.cli._options import (
     parse_observables,
     read_inputs,
     write_text,
+    z_max_option,
 )
 from pdlt.cli._sampling import sampling_arguments, sampling_options
 from pdlt.errors import PdltError
-
-_FIGURES = (".png", ".svg", ".pdf")
 
 
 @click.command(
@@ -44,7 +43,7 @@ Exit code 1 if a derived coefficient is further than --z-max standard errors fro
 @click.option("--samples", help="Networks per run (10000), or one number per width; with --until-... the most.")
 @sampling_options
 @click.option("--stores", type=click.Path(path_type=Path), help="Folder with a file per run: resumable, extendable.")
-@click.option("--z-max", type=float, default=5.0, show_default=True, help="Standard errors allowed.")
+@z_max_option
 @click.option("--all-entries", is_flag=True, help="Print all entries, not only that of the first input.")
 @output_options(".json, .csv, .png, .svg, .pdf")
 def command(
@@ -62,11 +61,9 @@ def command(
     **options: Any,
 ) -> None:
     """Measure several widths (and depths), fit the series in 1/n, and put it beside the derived one."""
-    check_suffix(output, (".json", ".csv", *_FIGURES))
+    check_output(output, (".json", ".csv", *FIGURES))
     if widths is None:
         raise PdltError("Option --widths must be given, e.g. --widths 8,12,16,24,32.")
-    if not (math.isfinite(z_max) and z_max > 0):
-        raise PdltError(f"Option --z-max must be a positive number, but got {z_max}.")
     sampling = sampling_arguments(options)
     ns, ls = _list("widths", widths), None if depths is None else _list("depths", depths)
     if ls is not None and click.get_current_context().get_parameter_source("depth") is ParameterSource.COMMANDLINE:
@@ -88,7 +85,7 @@ def command(
         **sampling,
     )
     if output is not None:
-        if output.suffix in _FIGURES:
+        if output.suffix in FIGURES:
             result.plot(output)
         else:
             json_or_csv = result.to_json() if output.suffix == ".json" else result.coefficients.to_csv(index=False)
@@ -97,15 +94,10 @@ def command(
     # A sweep takes minutes: its table is printed beside any file.
     click.echo(result.to_json() if as_json else sweep_table(result, all_entries))
     bad = result.disagreements(z_max)
-    if len(bad):
-        labels = [f"{row.coefficient}{list(row.entry)} at depth {row.depth}" for row in bad.head(5).itertuples()]
-        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        click.echo(
-            f"{len(bad)} derived coefficients differ by more than {z_max:g} standard errors: "
-            f"{', '.join(labels)}{more}.",
-            err=True,
-        )
-        sys.exit(1)
+    exit_if_any(
+        [f"{row.coefficient}{list(row.entry)} at depth {row.depth}" for row in bad.itertuples()],
+        f"{len(bad)} derived coefficients differ by more than {z_max:g} standard errors",
+    )
 
 
 def _list(option: str, text: str) -> list[int]:
