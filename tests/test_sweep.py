@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pdlt
+from pdlt.report.sweep import sweep_html, sweep_table
 from pdlt.sweep.fitting import fit_power, fit_series
 
 ONE = [[0.9, -0.4, 1.1]]
@@ -347,3 +348,10 @@ def test_residual_falls_as_the_next_power():
     prediction["F_1"] = (2 * prediction["F_1"]).assign_attrs(prediction["F_1"].attrs)
     wrong = dataclasses.replace(sweep, predictions={4: prediction})
     assert wrong.slopes.slope.iloc[-1] < 1.4
+
+
+def test_too_few_networks_are_remarked_upon():
+    net = pdlt.MLP(3, 8, "linear")
+    for samples, said in ((1000, True), (2000, False)):
+        sweep = pdlt.sweep(net, [[1.0]], ["K"], [4, 8], samples=samples)
+        assert [("A run of 1000 networks" in text) for text in (sweep_table(sweep), sweep_html(sweep))] == [said] * 2

@@ -23,6 +23,10 @@ corrected: residual ~ n^-p exp(b_1/n + ...) with one b more than suffices; empty
 #: A fit whose chi^2 chance exceeds less often than this is remarked upon.
 _POOR = 1e-3
 
+#: With fewer networks in a run its standard errors are uncertain by more than ten percent (docs/ensembles.md), and fits
+#: trust the widths whose errors came out small.
+_FEW = 2000
+
 
 def sweep_table(sweep: Sweep, all_entries: bool = False) -> str:
     """Return a sweep as text: coefficients, fits, powers of the residuals.
@@ -117,6 +121,7 @@ def slope_rows(sweep: Sweep, all_entries: bool) -> tuple[list[str], list[list[st
 
 def warnings_of(sweep: Sweep) -> list[str]:
     """Return what must be said about fits whose errors may be too small."""
+    fewest = min(int(run.attrs["samples"]) for run in sweep.runs.values())
     biased, poor = [], []
     for place, series in sweep.series.items():
         label = f"{_label(sweep, place.observable, place.entry)} at depth {place.depth}"
@@ -125,6 +130,11 @@ def warnings_of(sweep: Sweep) -> list[str]:
         if series.fit.p_value < _POOR:
             poor.append(label)
     texts = []
+    if fewest < _FEW:
+        texts.append(
+            f"A run of {fewest} networks does not know its own standard errors, and z-scores come out too large. Take "
+            f"{_FEW} or more for each width."
+        )
     if biased:
         texts.append(
             f"No series with fewer coefficients than widths suffices for {_few(biased)}: errors there do not contain "
