@@ -117,26 +117,26 @@ class MLP:
         return f"MLP(depth={self.depth}, width={short(self.width)}, activation={self.activation.name!r}, {scales})"
 
 
-def check_inputs(x: Any) -> np.ndarray:
-    """Return the inputs as a float64 array of shape (N, n_0).
+def check_inputs(x: Any, name: str = "x") -> np.ndarray:
+    """Return the inputs as a float64 array of shape (N, n_0); `name` is what messages call them.
 
     Raises:
-        PdltError: if `x` is ragged, not two-dimensional, empty, not numeric or not finite.
+        PdltError: if they are ragged, not two-dimensional, empty, not numeric or not finite.
     """
     wanted = "a two-dimensional array of finite numbers, one row per input"
     try:
         raw = np.asarray(x)
     except (TypeError, ValueError):
-        raise PdltError(f"Argument `x` must be {wanted}, but its rows differ in length.") from None
+        raise PdltError(f"Argument `{name}` must be {wanted}, but its rows differ in length.") from None
     # Masks, imaginary parts, dates and digits in quotes would be dropped or converted in silence.
     if isinstance(x, np.ma.MaskedArray) or raw.dtype.kind not in "iuf":
-        raise PdltError(f"Argument `x` must be {wanted}, but got {type(x).__name__} of type {raw.dtype}.")
+        raise PdltError(f"Argument `{name}` must be {wanted}, but got {type(x).__name__} of type {raw.dtype}.")
     array = raw.astype(np.float64)
     if array.ndim != 2 or array.size == 0:
-        raise PdltError(f"Argument `x` must be {wanted}, but got an array of shape {array.shape}.")
+        raise PdltError(f"Argument `{name}` must be {wanted}, but got an array of shape {array.shape}.")
     if not np.isfinite(array).all():
         row, column = np.argwhere(~np.isfinite(array))[0]
-        raise PdltError(f"Argument `x` must be {wanted}, but x[{row}, {column}] is {array[row, column]}.")
+        raise PdltError(f"Argument `{name}` must be {wanted}, but {name}[{row}, {column}] is {array[row, column]}.")
     return array
 
 

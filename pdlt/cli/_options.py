@@ -37,6 +37,15 @@ def network_options(command: Callable) -> Callable:
     return decorated(command, options)
 
 
+def label_options(command: Callable) -> Callable:
+    """Add the options for labels of the inputs."""
+    options = [
+        click.option("--labels", type=click.Path(path_type=Path), help="Labels, one row per input: .npy or .csv."),
+        click.option("--y", "y", help="Labels inline, e.g. '[1,-1]'."),
+    ]
+    return decorated(command, options)
+
+
 def output_options(formats: str) -> Callable[[Callable], Callable]:
     """Add --json, -o and --config."""
 
@@ -183,10 +192,15 @@ def read_inputs(options: dict[str, Any]) -> Any:
         except (ValueError, RecursionError):
             raise PdltError(f"Option --x must be JSON such as '[[0.9,-0.4,1.1]]', but got {inline[:60]!r}.") from None
         return check_inputs(values)
-    return check_inputs(_read_array(path))
+    return check_inputs(read_array(path))
 
 
-def _read_array(path: Path) -> Any:
+def read_array(path: Path, option: str = "inputs") -> Any:
+    """Return the numbers of a .npy or .csv file; `option` is what messages call it.
+
+    Raises:
+        PdltError: if it cannot be read.
+    """
     import numpy as np
 
     try:
@@ -195,8 +209,25 @@ def _read_array(path: Path) -> Any:
         if path.suffix == ".csv":
             return _csv_rows(path.read_text())
     except (OSError, ValueError, EOFError, MemoryError, csv.Error) as error:
-        raise PdltError(f"Option --inputs: {path} could not be read ({error}).") from None
-    raise PdltError(f"Option --inputs must be a .npy or .csv file, but got {str(path)!r}.")
+        raise PdltError(f"Option --{option}: {path} could not be read ({error}).") from None
+    raise PdltError(f"Option --{option} must be a .npy or .csv file, but got {str(path)!r}.")
+
+
+def read_labels(options: dict[str, Any]) -> Any:
+    """Return the labels of --labels or --y, not checked; None if there are none.
+
+    Raises:
+        PdltError: if both are given, or they cannot be read.
+    """
+    path, inline = options["labels"], options["y"]
+    if path is not None and inline is not None:
+        raise PdltError("Give the labels by one of --labels FILE and --y '[1,-1]', not both.")
+    if inline is None:
+        return None if path is None else read_array(path, "labels")
+    try:
+        return json.loads(inline)
+    except (ValueError, RecursionError):
+        raise PdltError(f"Option --y must be JSON such as '[1,-1]', but got {inline[:60]!r}.") from None
 
 
 def _csv_rows(text: str) -> list[list[float]]:
@@ -249,15 +280,20 @@ def exit_if_any(labels: Sequence[str], complaint: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; raises like `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
         PdltError: if it cannot be written.
     """
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as temporary:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
             try:
-                temporary.write(text)
+                temporary.write(content)
                 temporary.close()
                 os.chmod(temporary.name, 0o666 & ~_umask())
                 os.replace(temporary.name, path)

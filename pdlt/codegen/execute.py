@@ -59,8 +59,8 @@ def along(xp: Any, array: Any, axes: tuple[int, ...], rank: int) -> Any:
     if len(distinct) < len(axes) or list(axes) != distinct:
         letters = "abcdefghijklmnop"
         array = xp.einsum("".join(letters[a] for a in axes) + "->" + "".join(letters[a] for a in distinct), array)
-    size = array.shape[0]
-    return array.reshape(tuple(size if a in distinct else 1 for a in range(rank)))
+    sizes = dict(zip(distinct, array.shape, strict=True))  # rows and columns of a Gram block may differ in number
+    return array.reshape(tuple(sizes.get(a, 1) for a in range(rank)))
 
 
 def _step_single(

@@ -98,7 +98,7 @@ def evaluate_program(program: Program, net: MLP, x: np.ndarray, backend: Any, le
 
     with x64():
         data = backend.data(level, len(x), program.averages)
-        outputs = _compiled(program, backend)(_first_layer(program, net, x), _layers(net, x.shape[1]), data)
+        outputs = _compiled(program, backend)(_first_layer(program, net, x), layer_parameters(net, x.shape[1]), data)
         return [np.asarray(output) for output in outputs]
 
 
@@ -141,8 +141,8 @@ def _first_layer(program: Program, net: MLP, x: np.ndarray) -> tuple[np.ndarray,
     return tuple(np.asarray(t, dtype=np.float64) for t in tensors)
 
 
-def _layers(net: MLP, n_0: int) -> dict[str, np.ndarray]:
-    """Return the parameters of each step from layer l to l+1, l = 1 ... depth-1."""
+def layer_parameters(net: MLP, n_0: int) -> dict[str, np.ndarray]:
+    """Return the parameters of each step from layer l to l+1, l = 1 ... depth-1, as `step` wants them."""
     widths = np.array([n_0, *net.width], dtype=np.float64)
     per_layer = {name: np.array(getattr(net, name)[1:]) for name in ("C_b", "lambda_b", "C_W", "lambda_W")}
     return {**per_layer, "rho": widths[1:] / widths[:-1]}

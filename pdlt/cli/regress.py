@@ -1,0 +1,126 @@
+"""pdlt regress."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from pdlt.cli._options import (
+    FIGURES,
+    build_network,
+    check_output,
+    label_options,
+    network_options,
+    output_options,
+    parse_numbers,
+    read_array,
+    read_inputs,
+    read_labels,
+    write_text,
+)
+from pdlt.errors import PdltError
+
+TRAINING = ("times", "rule", "learning_rate", "ridge", "unresolved")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pdlt regress --activation relu --C-W 2 --x '[[-1],[0.2],[0.9]]' --y '[1,0,-1]' --C-b 0.1 --lambda-b 1
+  pdlt regress --inputs x.csv --labels y.csv --test-inputs u.csv --test-labels v.csv --times 1,10,100,inf
+  pdlt regress --inputs x.npy --labels y.npy --test-inputs u.npy --rule gd --learning-rate 0.01 --times 1000 -o gd.csv
+  pdlt regress --inputs x.npy --labels y.npy --test-inputs u.npy --posterior --noise 0.01 --figure posterior.png
+
+Without --test-inputs, results are on the training inputs. Labels that name classes are given one-hot.
+""",
+)
+@network_options
+@label_options
+@click.option("--test-inputs", type=click.Path(path_type=Path), help="Points to predict: a .npy or .csv file.")
+@click.option("--test-labels", type=click.Path(path_type=Path), help="Their labels, for errors and accuracy.")
+@click.option("--times", default="inf", show_default=True, help="Times, or numbers of steps, e.g. 1,10,100,inf.")
+@click.option("--rule", default="flow", show_default=True, help="flow (gradient flow) or gd (gradient descent).")
+@click.option("--learning-rate", type=float, help="Learning rate of gd.")
+@click.option("--ridge", type=float, default=0.0, show_default=True, help="Penalty that draws parameters back.")
+@click.option("--unresolved", default="error", show_default=True, help="Modes lost in rounding: error or freeze.")
+@click.option("--posterior", "bayesian", is_flag=True, help="Bayesian posterior instead of training.")
+@click.option("--noise", type=float, default=0.0, show_default=True, help="Variance of the labels' noise (posterior).")
+@click.option("--covariance", default="variance", show_default=True, help="variance, full (in .json) or none.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw to a file (.png, .pdf, .svg).")
+@output_options(".json, .csv")
+def command(
+    test_inputs: Path | None,
+    test_labels: Path | None,
+    bayesian: bool,
+    noise: float,
+    covariance: str,
+    figure: Path | None,
+    as_json: bool,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Fit data at infinite width: gradient training of the NTK ensemble, or the Bayesian posterior."""
+    check_output(output, (".json", ".csv"))
+    check_output(figure, FIGURES, "figure")
+    _check_purpose(bayesian)
+    times = parse_numbers("times", options.pop("times"), float)
+    training = {name: options.pop(name) for name in TRAINING if name != "times"}
+    net, x = build_network(options), read_inputs(options)
+    from pdlt.learning.data import check_labels, check_points
+
+    labels = read_labels(options)
+    if labels is None:
+        raise PdltError("Give the labels by exactly one of --labels FILE and --y '[1,-1]'.")
+    targets = check_labels(labels, len(x), "labels")
+    points = x if test_inputs is None else read_array(test_inputs, "test-inputs")
+    points = check_points(points, x.shape[1], "test_inputs")
+    truth = None
+    if test_labels is not None:
+        truth = check_labels(read_array(test_labels, "test-labels"), len(points), "test_labels", targets.shape[1])
+    if figure is not None and truth is None and x.shape[1] > 1:
+        raise PdltError("Option --figure needs inputs of one dimension, or --test-labels.")
+    if bayesian:
+        from pdlt.learning.posterior import posterior
+
+        found = posterior(net, x, targets, points, noise, covariance)
+    else:
+        from pdlt.learning.training import predict_training
+
+        found = predict_training(net, x, targets, points, times, covariance=covariance, **training)
+    if truth is not None:
+        from pdlt.learning.scores import scores
+
+        found = scores(found, truth)
+    if figure is not None:
+        from pdlt.report.regression_figure import regression_figure
+
+        regression_figure(found, x, targets, points, truth, figure)
+        click.echo(f"Wrote {figure}.", err=True)
+    _emit(found, as_json, output)
+
+
+def _check_purpose(bayesian: bool) -> None:
+    """Refuse options of training beside --posterior, and --noise without it.
+
+    Raises:
+        PdltError: for such an option.
+    """
+    context = click.get_current_context()
+    for name in TRAINING if bayesian else ("noise",):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            wanted = "must be left out beside" if bayesian else "goes with"
+            raise PdltError(f"Option --{name.replace('_', '-')} {wanted} --posterior.")
+
+
+def _emit(found: Any, as_json: bool, output: Path | None) -> None:
+    from pdlt.report.regression import regression_csv, regression_json, regression_table
+
+    if output is not None:
+        write_text(output, regression_json(found) if output.suffix == ".json" else regression_csv(found))
+        click.echo(f"Wrote {output}.", err=True)
+    if as_json:
+        click.echo(regression_json(found))
+    else:
+        # Fitting may take minutes: the scores are printed beside any file.
+        click.echo(regression_table(found))

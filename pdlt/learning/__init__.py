@@ -1,0 +1,1 @@
+"""What infinitely wide networks learn from data: inference, training, eigenmodes, probabilities of labels."""

@@ -1,0 +1,98 @@
+"""Bad input of inference and training: a message that names the argument, the value and what is accepted."""
+
+import numpy as np
+import pytest
+
+import pdlt
+from pdlt.learning.data import require_memory
+from pdlt.learning.posterior import posterior
+from pdlt.learning.spectrum import Spectrum
+from pdlt.learning.training import predict_training
+
+NET = pdlt.MLP(depth=2, width=8, activation="linear")
+X, Y, POINTS = [[1.0, 2.0], [0.5, -1.0]], [1.0, 2.0], [[0.3, 0.3]]
+GIVEN = {"net": NET, "x_train": X, "y_train": Y, "x_test": POINTS}
+LARGE = np.broadcast_to(np.zeros((1, 1)), (10**6, 1)) + np.arange(10**6)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"net": "relu"}, "`net` must be a pdlt.MLP"),
+        ({"x_train": [1.0, 2.0]}, r"`x_train` must be a two-dimensional array"),
+        ({"x_train": [[1.0, np.nan], [0.0, 1.0]]}, r"x_train\[0, 1\] is nan"),
+        ({"y_train": [1.0, np.nan]}, r"`y_train` must be .*, but y_train\[1\] is nan"),
+        ({"y_train": [[1.0, 2.0], [np.inf, 0.0]]}, r"y_train\[1, 0\] is inf"),
+        ({"y_train": [1.0, 2.0, 3.0]}, r"`y_train` must be .* shape \(2,\) or \(2, n_L\).*, but got shape \(3,\)"),
+        ({"y_train": [[1.0], [1.0, 2.0]]}, "`y_train` .* rows differ in length"),
+        ({"y_train": ["a", "b"]}, "`y_train` must be an array of finite numbers"),
+        ({"x_test": [[1.0]]}, "`x_test` must have the 2 columns of `x_train`, but has 1"),
+        ({"x_test": [[np.inf, 0.0]]}, r"x_test\[0, 0\] is inf"),
+        ({"covariance": "diagonal"}, "`covariance` must be one of full, variance, none, but got 'diagonal'"),
+        (
+            {"x_train": LARGE, "y_train": LARGE, "x_test": [[0.0]]},
+            "1000000 training and 1 test inputs need about .* GiB",
+        ),
+        ({"x_test": LARGE + np.zeros((1, 2))}, "`?[Cc]ovariance.* GiB.*covariance='variance'"),
+    ],
+)
+@pytest.mark.parametrize("function", [posterior, lambda **given: predict_training(**given, times=[1.0])])
+def test_data(function, arguments, message):
+    with pytest.raises(pdlt.PdltError, match=message):
+        function(**{**GIVEN, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"times": [0.5, -1.0]}, "`times` must be non-negative numbers or inf, but got -1.0"),
+        ({"times": [np.nan]}, "`times` must be non-negative numbers or inf, but got nan"),
+        ({"times": []}, "`times` must be .* at least one"),
+        ({"times": ["late"]}, "`times` must be .* but got 'late'"),
+        ({"times": [1.5], "rule": "gd", "learning_rate": 0.1}, "`times` must be non-negative integers .* but got 1.5"),
+        ({"order": 1}, "`order` must be 0 .* but got 1"),
+        ({"rule": "adam"}, "`rule` must be flow or gd, but got 'adam'"),
+        ({"rule": "gd"}, "`learning_rate` must be given for rule gd"),
+        ({"learning_rate": 0.1}, "`learning_rate` must be left out for rule flow"),
+        ({"rule": "gd", "learning_rate": 0.0}, "`learning_rate` must be .*positive"),
+        ({"ridge": -0.1}, "`ridge` must be .*not negative"),
+        ({"unresolved": "drop"}, "`unresolved` must be error or freeze, but got 'drop'"),
+    ],
+)
+def test_training(arguments, message):
+    with pytest.raises(pdlt.PdltError, match=message):
+        predict_training(**{**GIVEN, "times": [1.0], **arguments})
+
+
+def test_the_learning_rate_bound_is_named():
+    bound = predict_training(**GIVEN, times=[1.0], ridge=0.5).attrs["learning_rate_bound"]
+    for rate in (bound, 10 * bound):
+        with pytest.raises(pdlt.PdltError, match=rf"below 2/\(lambda_max \+ ridge\) = {bound:.6g}"):
+            predict_training(**GIVEN, times=[1], rule="gd", learning_rate=rate, ridge=0.5)
+    predict_training(**GIVEN, times=[1], rule="gd", learning_rate=0.999 * bound, ridge=0.5)
+
+
+@pytest.mark.parametrize("noise", [-1.0, np.nan, "much"])
+def test_noise(noise):
+    with pytest.raises(pdlt.PdltError, match="`noise` must be a finite number, not negative"):
+        posterior(**GIVEN, noise=noise)
+
+
+def test_memory_that_suffices():
+    require_memory(1000.0, "A few numbers", "")
+
+
+def test_spectrum_tells_zero_from_small():
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    exact = np.array([4.0, 1.0, 1e-3, 1e-12, 0.0])
+    found = Spectrum.of((basis * exact) @ basis.T)
+    np.testing.assert_allclose(found.values, exact, atol=found.resolution)
+    assert found.resolution == pytest.approx(5 * np.finfo(float).eps * 4.0)
+    assert found.rank == 4 and found.condition == np.inf
+    vector = rng.normal(size=5)
+    np.testing.assert_allclose(found.apply(np.sqrt, found.apply(np.sqrt, vector)), (basis * exact) @ basis.T @ vector)
+    # A kernel known to six digits resolves less.
+    assert Spectrum.of((basis * exact) @ basis.T, 1e-6).rank == 3
+    with pytest.raises(pdlt.PdltError, match="not positive semidefinite"):
+        Spectrum.of(np.diag([1.0, -1e-6]))
