@@ -4,6 +4,7 @@ The first line says which suite it is. A line counts when it ends in a newline a
 short at the end, by a kill or a loss of power, is drawn again, and anything else that is wrong is refused.
 """
 
+import fcntl
 import json
 import os
 import zlib
@@ -41,7 +42,7 @@ class Journal:
             raise PdltError(f"Argument `journal`: {str(path)!r} cannot be read ({error.strerror}).") from None
         lines = data.split(b"\n")
         cut = lines.pop()  # what comes after the last newline was cut short
-        self._whole = len(data) - len(cut)
+        self._whole, self._size = len(data) - len(cut), len(data)
         if not lines and not _line(self._header).startswith(cut):  # not ours to overwrite
             self._read(0, cut)
         if lines:
@@ -58,10 +59,16 @@ class Journal:
         """Append a record; it is on the disk when this returns.
 
         Raises:
-            PdltError: if the file cannot be written.
+            PdltError: if the file cannot be written, or somebody else has written to it or removed it.
         """
         try:
-            with self._path.open("r+b" if self._path.exists() else "x+b") as file:
+            with self._path.open("r+b" if self._size else "x+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if file.seek(0, os.SEEK_END) != self._size:
+                    raise PdltError(
+                        f"Argument `journal`: {str(self._path)!r} has been written by another process since it was "
+                        "read; it was left as it is. Run one calibration at a time with a journal."
+                    )
                 file.truncate(self._whole)
                 file.seek(self._whole)
                 if self._whole == 0:
@@ -69,7 +76,7 @@ class Journal:
                 file.write(_line(record))
                 file.flush()
                 os.fsync(file.fileno())
-                self._whole = file.tell()
+                self._whole = self._size = file.tell()
         except OSError as error:
             raise PdltError(f"Argument `journal`: {str(self._path)!r} cannot be written ({error.strerror}).") from None
         self.records[record["case"]] = record

@@ -297,3 +297,20 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
     with pytest.raises(PdltError, match="left as it is"):
         Journal(path, {"seed": 1})
     assert path.read_text() == "my precious text without a newline"
+
+
+def test_two_processes_do_not_write_one_journal(tmp_path):
+    """Each would cut off what the other has written since it read the file."""
+    path, header = tmp_path / "journal.jsonl", {"seed": 1}
+    first = Journal(path, header)
+    first.add({"case": 0})
+    second = Journal(path, header)
+    first.add({"case": 2})
+    before = path.read_bytes()
+    with pytest.raises(PdltError, match="written by another process since it was read; it was left as it is"):
+        second.add({"case": 1})
+    assert path.read_bytes() == before and set(Journal(path, header).records) == {0, 2}
+    path.unlink()
+    with pytest.raises(PdltError, match="cannot be written"):
+        first.add({"case": 3})
+    assert not path.exists()
