@@ -38,6 +38,7 @@ _HOME = {
     "population_modes": "pdlt.learning.continuum",
     "label_log_probability": "pdlt.learning.labels",
     "rank_labels": "pdlt.learning.labels",
+    "FiniteNetwork": "pdlt.finite",
     "compare": "pdlt.compare",
     "sweep": "pdlt.sweep",
     "TruncationWarning": "pdlt.predict",

@@ -44,6 +44,7 @@ PUBLIC = (
     "population_modes",
     "label_log_probability",
     "rank_labels",
+    "FiniteNetwork",
     "compare",
     "sweep",
     "TruncationWarning",
