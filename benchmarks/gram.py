@@ -1,8 +1,8 @@
 """Gram matrices K and Theta at infinite width: pdlt.kernel against what one writes by hand, both sides in turn.
 
 ReLU, N = 1000, L = 32: against a jitted jnp.arccos scan over layers on the same inputs (and its error on nearly equal
-inputs, both against 50 digits). tanh, N = 500, L = 4: against a jitted scan with a Gauss-Hermite grid for every pair, in
-chunks, with 24 nodes a side (the usual) and 128 (an error below 1e-9), the error of all against predict's adaptive
+inputs, both against 50 digits). tanh, N = 500, L = 4: against a jitted scan with a Gauss-Hermite grid for every pair,
+in chunks, with 24 nodes a side (the usual) and 128 (an error below 1e-9), the error of all against predict's adaptive
 quadrature on a few inputs. CPU-time ratios, float64, compilation left out.
 """
 

@@ -40,12 +40,11 @@ class PiecewiseLinear:
         mean, half = (self.plus + self.minus) / 2, (self.plus - self.minus) / 2
         angle, lens = data
         s = kernel.nearness / 2
-        u = jnp.sqrt(s)
         same = kernel.product >= 0
         if k == 0:
             row, column = ((mean**2 + half**2) * variance for variance in (kernel.row, kernel.column))
             scale, excess = kernel.scale, kernel.excess
-            curved = 4 / jnp.pi * scale * u * s * _horner(lens, s)
+            curved = 4 / jnp.pi * scale * s * _times_root(_horner(lens, s), s)
             product = mean**2 * kernel.product + half**2 * (jnp.abs(kernel.product) + curved)
             kept = mean**2 * excess + half**2 * (excess - curved)
             opposite = 2 * half**2 * scale + (mean**2 - half**2) * excess + half**2 * curved
@@ -53,10 +52,15 @@ class PiecewiseLinear:
             return Pairs(row, column, product, jnp.where(same, kept, jnp.where(product < 0, opposite, folded)))
         # A variable at rest has the mean slope, whatever the other one does.
         row, column = (jnp.where(v > 0, mean**2 + half**2, mean**2) for v in (kernel.row, kernel.column))
-        turned = 4 / jnp.pi * half**2 * u * _horner(angle, s)
+        turned = 4 / jnp.pi * half**2 * _times_root(_horner(angle, s), s)
         signs = jnp.where(same, half**2 - turned, turned - half**2)
         product = mean**2 + jnp.where(kernel.scale > 0, signs, 0.0)
         return Pairs(row, column, product, Pairs(row, column, product, product).scale - jnp.abs(product))
+
+
+def _times_root(value: jax.Array, s: jax.Array) -> jax.Array:
+    """Return value sqrt(s) of a positive value: the compiler computes roots once, and all else wherever it is used."""
+    return jnp.sqrt(s * value**2)
 
 
 def _horner(coefficients: Any, x: jax.Array) -> jax.Array:
