@@ -28,8 +28,10 @@ OBSERVABLES = ("K", "Theta")
 #: Inputs along each side of a block: what is worked on stays in the caches.
 BLOCK = 256
 
-#: Inputs on which the level of the rule is chosen, spread over the range of norms.
+#: Inputs on which the level of the rule is chosen, spread over the range of norms, and the variances in all layers that
+#: are looked at one by one.
 PROBE = 48
+VARIANCES = 256
 
 #: Sides of blocks, so that at most a quarter of what is computed is thrown away along each side.
 _SIZES = sorted(n * 2**k for n in (2, 3) for k in range(8) if n * 2**k <= BLOCK)
@@ -43,7 +45,7 @@ def kernel(
     x: Any,
     x2: Any = None,
     observables: Sequence[str] = OBSERVABLES,
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
     rtol: float = 1e-10,
 ) -> "xarray.Dataset":
     """Return the Gram matrices of the NNGP kernel K and the neural tangent kernel Theta at infinite width.
@@ -57,9 +59,9 @@ def kernel(
         x: inputs of the rows, shape (N, n_0).
         x2: inputs of the columns, shape (M, n_0); None: those of the rows, and the matrices are exactly symmetric.
         observables: "K", "Theta" or both.
-        layers: which layers to return, numbered from 1; None: the last.
-        rtol: accuracy wanted relative to the largest entry of a layer. It is estimated on the 48 inputs that span the
-            range of norms, as the difference between the last two refinements.
+        layers: which layer or layers to return, numbered from 1; None: the last.
+        rtol: accuracy wanted relative to the largest entry of a layer. It is estimated on 48 inputs that span the range
+            of norms: the difference between the last two refinements, and what they may both miss.
 
     Returns:
         One variable per observable with dims ("layer", "alpha_1", "alpha_2"), shape (layers, N, M). The attribute
@@ -82,7 +84,7 @@ def kernel(
         )
     names = _names(observables)
     chosen = _layers(layers, net.depth)
-    if not (isinstance(rtol, int | float) and 0 < rtol < 1):
+    if isinstance(rtol, bool) or not (isinstance(rtol, int | float | np.floating) and 0 < rtol < 1):
         raise PdltError(f"Argument `rtol` must be a number between 0 and 1, but got {rtol!r}.")
     _check_memory(len(rows), len(columns), len(names) * len(chosen))
 
@@ -105,7 +107,7 @@ def kernel(
 
 
 def _names(observables: Any) -> tuple[str, ...]:
-    given = (observables,) if isinstance(observables, str) else tuple(observables)
+    given = tuple(observables) if isinstance(observables, list | tuple) else (observables,)
     if not given or any(name not in OBSERVABLES for name in given) or len(set(given)) < len(given):
         raise PdltError(f"Argument `observables` must be K, Theta or both, each once, but got {observables!r}.")
     return given
@@ -114,7 +116,7 @@ def _names(observables: Any) -> tuple[str, ...]:
 def _layers(layers: Any, depth: int) -> tuple[int, ...]:
     if layers is None:
         return (depth,)
-    chosen = tuple(layers)
+    chosen = tuple(layers) if isinstance(layers, Sequence | np.ndarray | range) else (layers,)
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in chosen)
     if not chosen or not whole or any(not 1 <= n <= depth for n in chosen) or list(chosen) != sorted(set(chosen)):
         raise PdltError(f"Argument `layers` must be increasing integers from 1 to {depth}, but got {layers!r}.")
@@ -141,27 +143,45 @@ def _level(
     rtol: float,
     tick: Any,
 ) -> tuple[int, float]:
-    """Return the first level that agrees with the one before to `rtol` on a few inputs, and the disagreement."""
+    """Return the first level that agrees with the one before to `rtol` on a few inputs, and the disagreement.
+
+    Besides, the level must resolve <sigma sigma> and, for Theta, <sigma' sigma'> at the variances of these inputs.
+    """
     from pdlt.numerics.backends import relative_error
 
     if rule.levels == 1:
         return 0, float(np.finfo(float).eps)
     inputs = np.concatenate([rows, columns])
     by_norm = np.argsort((inputs**2).sum(1), kind="stable")
-    probe = inputs[by_norm[np.unique(np.linspace(0, len(inputs) - 1, PROBE).round().astype(int))]]
+    probe = inputs[by_norm[_spread(len(inputs), PROBE)]]
+    every = tuple(range(1, max(chosen) + 1))
     before: list[np.ndarray] = []
+    missed: list[float] = []
     error = np.inf
     for level in range(rule.levels):
-        values = _all_blocks(net, rule, level, probe, None, names, chosen, lambda text: None)
+        found = _all_blocks(net, rule, level, probe, None, OBSERVABLES, every, lambda text: None)
         tick(f"level {level + 1} of at most {rule.levels} on {len(probe)} inputs")
-        _check_finite(net, rule, level, probe, probe, values)
+        _check_finite(net, rule, level, probe, probe, found)
+        values = [found[OBSERVABLES.index(name)][np.array(chosen) - 1] for name in names]
+        variances = np.unique(found[0][:-1].diagonal(axis1=1, axis2=2))
+        variances = variances[_spread(len(variances), VARIANCES)]
+        orders = (0, 1) if "Theta" in names else (0,)
+        missed.append(max(float(rule.unresolved(k, variances, level).max(initial=0.0)) for k in orders))
         if before:
             pairs = zip(values, before, strict=True)
             error = max(relative_error(new, np.abs(new - old), layered=True) for new, old in pairs)
+            if level == rule.levels - 1 and missed[-2] > 0:
+                error *= min(1.0, missed[-1] / missed[-2])  # no level is left to show the error of this one
+            error = max(error, missed[-1], float(np.finfo(float).eps))
             if error <= rtol:
                 break
         before = values
     return level, error
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """Return at most `most` places out of `count`, evenly, with the first and the last."""
+    return np.unique(np.linspace(0, count - 1, min(most, max(count, 1))).round().astype(int))[:count]
 
 
 def _all_blocks(

@@ -131,6 +131,8 @@ def test_the_accuracy_reached_is_measured_and_said(monkeypatch):
         ({"layers": [0]}, "Argument `layers` must be increasing integers from 1 to 3"),
         ({"layers": [2, 2]}, "Argument `layers` must be"),
         ({"layers": []}, "Argument `layers` must be"),
+        ({"layers": 4}, "Argument `layers` must be"),
+        ({"observables": None}, "Argument `observables` must be"),
         ({"rtol": 0}, "Argument `rtol` must be a number between 0 and 1"),
     ],
 )
@@ -150,3 +152,51 @@ def test_overflow_names_the_layer(name):
     net = pdlt.MLP(12, 10, name, C_W=1e60)
     with pytest.raises(pdlt.PdltError, match=r"The kernel overflows at layer \d+ of 12"):
         pdlt.kernel(net, inputs())
+
+
+def sine_kernel(frequency, q1, q2, c):
+    """<sin sin> and <cos cos> of frequency times z."""
+    q1, q2, c = (frequency**2 * v for v in (q1, q2, c))
+    opened, closed = np.exp(c - (q1 + q2) / 2), np.exp(-c - (q1 + q2) / 2)
+    return (opened - closed) / 2, frequency**2 * (opened + closed) / 2
+
+
+@pytest.mark.parametrize(("name", "C_W", "frequency"), [("sin(30*z)", 1.0, 30), ("sin", 300.0, 1)])
+def test_what_two_levels_both_miss_is_seen(name, C_W, frequency):
+    """The coefficients of a fast sine begin at its variance: 32 and 64 terms have nothing, and agree at rho = 1."""
+    x = np.array([[1.0], [-1.0], [0.9], [1.01]])
+    found = pdlt.kernel(pdlt.MLP(2, 8, name, C_W=C_W), x)
+    gram_matrix = C_W * x @ x.T
+    q = gram_matrix.diagonal()
+    square, slope = sine_kernel(frequency, q[:, None], q[None, :], gram_matrix)
+    assert found.K.values[0] == pytest.approx(C_W * square, rel=1e-12, abs=1e-12 * C_W)
+    theta = square + C_W * slope * (x @ x.T)
+    assert found.Theta.values[0] == pytest.approx(theta, rel=1e-12, abs=1e-12 * theta.max())
+
+
+@pytest.mark.parametrize(("name", "x"), [("tanh", 150.0), ("exp(z)", 4.0)])
+def test_quadrature_that_does_not_resolve_the_activation_is_seen(name, x):
+    """The last levels share their nodes; tanh' at a variance of 22500 is off by 0.8 %, exp leaves the ball."""
+    with pytest.warns(AccuracyWarning):
+        found = pdlt.kernel(pdlt.MLP(2, 8, name, C_W=1.0 if name == "tanh" else 8.0), [[x]])
+    assert found.attrs["relative_error"] > 8e-3
+
+
+@pytest.mark.parametrize("name", ["sin", "erf"])
+def test_nearly_opposite_inputs_of_odd_activations_are_nearly_equal_ones(name):
+    """In a chaotic deep network, where rounding of 1 + rho would grow to 1e-9."""
+    a, b = np.random.default_rng(1).normal(size=(2, 4))
+    found = pdlt.kernel(pdlt.MLP(30, 8, name, C_W=3.0), [a, a + 1e-6 * b, -a - 1e-6 * b])
+    for values in (found.K.values[0], found.Theta.values[0]):
+        assert values[0, 2] == pytest.approx(-values[0, 1], rel=1e-14)
+
+
+def test_inputs_of_very_different_norm_keep_their_digits():
+    """erf is linear for small inputs: K(x, y) = 2/sqrt(pi) <z_x erf(z_y)>, exactly, and Stein's lemma has the rest."""
+    r = 1e10
+    x = np.array([[0.3 / r, 0.1 / r], [0.6, 0.8], [-0.4, 0.2]])
+    found = pdlt.kernel(pdlt.MLP(2, 8, "erf"), x).K.values[0]
+    gram_matrix = x @ x.T / 2
+    slope = 2 / np.sqrt(np.pi * (1 + 2 * gram_matrix.diagonal()))
+    expected = 2 / np.sqrt(np.pi) * gram_matrix[0, 1:] * slope[1:]
+    assert found[0, 1:] == pytest.approx(expected, rel=1e-14)

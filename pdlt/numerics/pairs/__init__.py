@@ -6,6 +6,9 @@ small class per method, with the members of `PairRule`.
 
 from typing import Any, Protocol
 
+import jax
+import numpy as np
+
 from pdlt.activations import Activation
 from pdlt.numerics.pairs.geometry import Pairs
 from pdlt.numerics.pairs.mehler import Mehler
@@ -32,6 +35,13 @@ class PairRule(Protocol):
 
     def average(self, k: int, kernel: Pairs, data: Any) -> Pairs:
         """Return <sigma^(k) sigma^(k)> under the kernel."""
+        ...
+
+    def unresolved(self, k: int, kernel: jax.Array, level: int) -> np.ndarray:
+        """Return how much of <sigma^(k) sigma^(k)> a level may miss, relative to it, for variances (N,): same shape.
+
+        Two levels may agree although both miss the same.
+        """
         ...
 
 

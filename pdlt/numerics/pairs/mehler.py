@@ -1,13 +1,15 @@
 """Mehler's series for smooth activations: <f(z_1) f(z_2)> = sum_k rho^k a_k(K_11) a_k(K_22).
 
-a_k(K) = E f(sqrt(K) x) h_k(x) with h_k the normalised Hermite polynomials, x ~ N(0, 1). Rearranged,
+a_k(K) = E f(sqrt(K) x) h_k(x) with h_k the normalised Hermite polynomials, x ~ N(0, 1). With f of unit norm for each
+input, and rearranged,
 
-    <(f_1 - f_2)^2>/2 = sum_k (a_k - b_k)^2/2 + (1 - rho) sum_j rho^j sum_{k > j} a_k b_k ,
+    1 - <f_1 f_2> = sum_k (a_k - b_k)^2/2 + (1 - rho) sum_j rho^j sum_{k > j} a_k b_k ,
 
-nothing cancels for nearly equal inputs. What is left out after M terms, t = <f^2> - sum a_k^2 for each input, counts as
-one term of power M: exact for equal inputs, and wrong by at most |rho|^M sqrt(t_1 t_2). The coefficients fall off
-geometrically or like exp(-c sqrt(k/K)), with c set by the nearest singularity of f in the complex plane. One matrix
-product makes the coefficients of an input, and a pair costs six operations per term.
+nothing cancels for nearly equal inputs. Opposite inputs of even and odd functions are equal inputs but for a sign. What
+is left out after M terms, t = 1 - sum a_k^2 for each input, counts as one term of power M: exact for equal inputs, and
+wrong by at most 2 sqrt(t_1 t_2). The coefficients fall off geometrically or like exp(-c sqrt(k/K)), with c set by the
+nearest singularity of f in the complex plane. One matrix product makes the coefficients of an input, and a pair costs
+six operations per term.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ TERMS = (32, 64, 128, 256, 512, 1024, 2048)
 _COARSEST = 1  # of rules.trapezoid
 _FINEST = len(rules.TRAPEZOID_POINTS[1]) - 1
 
-#: Relative to the variance. The root of rounding would not be small.
+#: Of a rest: the root of rounding would not be small.
 _ROUNDING = 64 * np.finfo(float).eps
 
 _UNROLL = 32  # terms per pass over the pairs: fewer passes, less traffic to memory
@@ -54,27 +56,40 @@ class Mehler:
         return _nodes(level)
 
     def average(self, k: int, kernel: Pairs, data: Any) -> Pairs:
-        sigma = self.activation.jax(k)
-        values = [sigma(jnp.sqrt(v)[:, None] * data.nodes[None, :]) for v in (kernel.row, kernel.column)]
-        row, column = ((f**2) @ data.weights for f in values)
-        coefficients = [f @ data.hermite.T for f in values]
-        rests = [_rest(v, a) for v, a in zip((row, column), coefficients, strict=True)]
-        separation = jnp.where(kernel.product >= 0, kernel.nearness, 2 - kernel.nearness)
-        distance = _series(coefficients, rests, separation)
-        product = (row[:, None] + column[None, :]) / 2 - distance
-        pairs = Pairs(row, column, product, distance)
-        excess = jnp.where(product >= 0, distance - pairs.gap**2 / 2, pairs.scale + product)
-        return Pairs(row, column, product, excess)
+        (row, a, left), (column, b, right) = (self._expansion(k, v, data) for v in (kernel.row, kernel.column))
+        parity = (self.activation.parity or 0) * (-1) ** k
+        same = kernel.product >= 0
+        near = kernel.nearness if parity else jnp.where(same, kernel.nearness, 2 - kernel.nearness)
+        distance = _series((a, b), (left, right), near)
+        sign = jnp.where(same, 1.0, -1.0) if parity < 0 else 1.0
+        scale = jnp.sqrt(row)[:, None] * jnp.sqrt(column)[None, :]
+        return Pairs(row, column, sign * scale * (1 - distance), scale * jnp.minimum(distance, 2 - distance))
 
+    def unresolved(self, k: int, kernel: jax.Array, level: int) -> np.ndarray:
+        fine, coarse = _nodes(level), rules.trapezoid(1, _finest_of(level) - 1)
+        variance, _, left = self._expansion(k, kernel, fine)
+        other = (self._values(k, kernel, coarse.nodes[:, 0]) ** 2) @ coarse.weights
+        apart = jnp.where(variance > 0, jnp.abs(other / jnp.where(variance > 0, variance, 1.0) - 1), 0.0)
+        # At rho = -1 the one term may have the wrong sign, unless f is even or odd. Else rho^M - rho^k is what is wrong
+        # with it, at most 1/4 for k up to 2 M.
+        share = 0.25 if self.activation.parity else 2.0
+        return np.asarray(jnp.maximum(share * left**2, apart))
 
-def _rest(variance: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """Return the root of what the coefficients leave of the variance, unless that is rounding."""
-    left = variance - (coefficients**2).sum(1)
-    return jnp.where(left > _ROUNDING * variance, jnp.sqrt(jnp.maximum(left, 0.0)), 0.0)
+    def _expansion(self, k: int, kernel: jax.Array, data: Nodes) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return <f^2>, the coefficients of f of unit norm, and the one that stands for all that are left out."""
+        values = self._values(k, kernel, data.nodes)
+        variance = (values**2) @ data.weights
+        norm = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+        coefficients = (values / norm[:, None]) @ data.hermite.T
+        left = jnp.where(variance > 0, 1 - (coefficients**2).sum(1), 0.0)
+        return variance, coefficients, jnp.where(left > _ROUNDING, jnp.sqrt(jnp.maximum(left, 0.0)), 0.0)
+
+    def _values(self, k: int, kernel: jax.Array, nodes: Any) -> jax.Array:
+        return self.activation.jax(k)(jnp.sqrt(kernel)[:, None] * nodes[None, :])
 
 
 def _series(coefficients: Sequence[jax.Array], rests: Sequence[jax.Array], separation: jax.Array) -> jax.Array:
-    """Return the series of the module's docstring, (R, C).
+    """Return the right-hand side of the module's docstring, (R, C).
 
     Args:
         coefficients: of rows and columns, (R, terms) and (C, terms).
@@ -100,9 +115,14 @@ def _series(coefficients: Sequence[jax.Array], rests: Sequence[jax.Array], separ
     return same / 2 + separation * value
 
 
+def _finest_of(level: int) -> int:
+    """Return the level of the quadrature that goes with a level of the series."""
+    return min(_COARSEST + level, _FINEST)
+
+
 @lru_cache(maxsize=len(TERMS))
 def _nodes(level: int) -> Nodes:
-    rule = rules.trapezoid(1, min(_COARSEST + level, _FINEST))
+    rule = rules.trapezoid(1, _finest_of(level))
     x = rule.nodes[:, 0]
     # Times exp(-x^2/4), which keeps every h_k of order one.
     table = np.empty((TERMS[level], len(x)))

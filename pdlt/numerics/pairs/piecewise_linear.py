@@ -57,6 +57,9 @@ class PiecewiseLinear:
         product = mean**2 + jnp.where(kernel.scale > 0, signs, 0.0)
         return Pairs(row, column, product, Pairs(row, column, product, product).scale - jnp.abs(product))
 
+    def unresolved(self, k: int, kernel: jax.Array, level: int) -> np.ndarray:
+        return np.zeros(kernel.shape)
+
 
 def _times_root(value: jax.Array, s: jax.Array) -> jax.Array:
     """Return value sqrt(s) of a positive value: the compiler computes roots once, and all else wherever it is used."""
