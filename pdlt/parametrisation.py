@@ -20,8 +20,11 @@ a = -1/2, 0, ..., 0, 1/2, b = 1/2, c = 0). There features are learned at order z
 """
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from pdlt.activations import Activation
 from pdlt.errors import PdltError
@@ -90,7 +93,7 @@ def recipe(
     Args:
         parametrisation: "standard", "ntk" or "mup", see the module.
         n_0: dimension of the inputs.
-        width: the L - 1 hidden widths, or one number with `depth`.
+        width: the L - 1 hidden widths (list, tuple or array), or one number with `depth`.
         activation: as in `pdlt.MLP`.
         depth: number L of weight layers; None: one more than there are widths.
         sigma_w, sigma_b: standard deviations of sqrt(fan-in) times a weight, and of a bias.
@@ -100,10 +103,10 @@ def recipe(
         PdltError: for bad arguments.
     """
     if depth is None:
-        depth = len(width) + 1 if isinstance(width, list | tuple) else 2
-    for name, value in (("sigma_w", sigma_w), ("sigma_b", sigma_b), ("learning_rate", learning_rate)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
-            raise PdltError(f"Argument `{name}` must be a number, not negative, but got {value!r}.")
+        several = isinstance(width, list | tuple) or (isinstance(width, np.ndarray) and width.ndim > 0)
+        depth = len(width) + 1 if several else 2
+    sigma_w, sigma_b = (_real(name, value, 1e150) for name, value in (("sigma_w", sigma_w), ("sigma_b", sigma_b)))
+    learning_rate = _real("learning_rate", learning_rate)
     net = MLP(depth, width, activation, C_b=sigma_b**2, C_W=sigma_w**2)
     fan_in = (_dimension(n_0), *net.width)
     weights, biases = _multipliers(parametrisation, fan_in, sigma_w, sigma_b)
@@ -111,7 +114,7 @@ def recipe(
     bias_std = [sigma_b / m if m else 1.0 for m in biases]
     if parametrisation == "mup":
         weight_std[-1] = sigma_w / math.sqrt(fan_in[-1])
-    rates = (float(learning_rate),) * depth
+    rates = (learning_rate,) * depth
     return Recipe(
         fan_in[0], net.width, net.activation, weights, biases, tuple(weight_std), tuple(bias_std), rates, rates
     )
@@ -186,10 +189,28 @@ def _rate(name: str, value: float, multiplier: float) -> float:
             "Argument `parametrisation`: 'ntk' multiplies what is trained by its standard deviation, but the network "
             f"has a layer with {name} = {value:g} and no variance. Use 'standard'."
         )
-    return value / multiplier**2 if multiplier else 0.0
+    rate = value / multiplier / multiplier if multiplier else 0.0
+    if not math.isfinite(rate):
+        raise PdltError(
+            f"Argument `parametrisation`: with a multiplier of {multiplier:g}, {name} = {value:g} needs a learning "
+            "rate beyond floating-point numbers. Use 'standard'."
+        )
+    return rate
+
+
+def _real(name: str, value: Any, largest: float = math.inf) -> float:
+    fine = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    try:
+        number = float(value) if fine else math.nan
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and 0 <= number <= largest):
+        below = f" and at most {largest:g} (it is squared)" if largest < number else ""
+        raise PdltError(f"Argument `{name}` must be a number, not negative{below}, but got {value!r:.60}.")
+    return number
 
 
 def _dimension(n_0: Any) -> int:
-    if isinstance(n_0, bool) or not isinstance(n_0, int) or n_0 < 1:
+    if isinstance(n_0, bool) or not isinstance(n_0, numbers.Integral) or n_0 < 1:
         raise PdltError(f"Argument `n_0` must be a positive integer, but got {n_0!r}.")
-    return n_0
+    return int(n_0)

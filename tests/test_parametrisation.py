@@ -98,6 +98,8 @@ def test_without_biases_one_rate_is_left():
         ({"parametrisation": "muP"}, "Argument `parametrisation` must be one of standard, ntk, mup, but got 'muP'"),
         ({"n_0": 0}, "Argument `n_0` must be a positive integer, but got 0"),
         ({"sigma_w": -1.0}, "Argument `sigma_w` must be a number, not negative, but got -1.0"),
+        ({"sigma_w": 1e200}, r"`sigma_w` must be a number, not negative and at most 1e\+150 .*, but got 1e\+200"),
+        ({"sigma_b": 10**400}, "Argument `sigma_b` must be a number"),
         ({"learning_rate": float("nan")}, "Argument `learning_rate` must be"),
         ({"width": [0]}, "Argument `width`"),
     ],
@@ -111,3 +113,15 @@ def test_what_cannot_be_written_is_refused():
     net = pdlt.MLP(2, 8, "tanh", lambda_b=0.1)
     with pytest.raises(pdlt.PdltError, match="lambda_b = 0.1 and no variance"):
         pdlt.recipe_of(net, 3, "ntk")
+
+
+def test_numbers_of_numpy_and_widths_as_arrays():
+    made = pdlt.recipe("mup", np.int64(3), np.array(WIDTHS), "tanh", None, np.float32(1.5), 0.5, np.float64(0.02))
+    assert made == pdlt.recipe("mup", 3, WIDTHS, "tanh", None, 1.5, 0.5, 0.02)
+    assert type(made.n_0) is int and type(made.learning_rate) is float
+    assert pdlt.recipe_of(made.network(), np.int32(3), "mup").learning_rate == pytest.approx(0.02)
+
+
+def test_rates_beyond_floating_point_are_refused():
+    with pytest.raises(pdlt.PdltError, match="needs a learning rate beyond floating-point numbers"):
+        pdlt.recipe_of(pdlt.MLP(2, 8, "tanh", C_W=1e-320), 3, "ntk")

@@ -108,7 +108,7 @@ def _draw(net: Any, found: "xarray.Dataset", figure: Path) -> None:
         from pdlt.learning.modes import eigenfunctions
 
         x = found.x.values
-        margin = 0.1 * (x.max() - x.min())
+        margin = 0.1 * (x.max() - x.min()) or 1.0
         points = np.linspace(x.min() - margin, x.max() + margin, 200)
         count = min(FUNCTIONS, len(x))
         curves = eigenfunctions(net, x[:, None], points[:, None], count, found.attrs["observable"])

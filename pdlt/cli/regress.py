@@ -32,7 +32,8 @@ Examples:
   pdlt regress --inputs x.npy --labels y.npy --test-inputs u.npy --rule gd --learning-rate 0.01 --times 1000 -o gd.csv
   pdlt regress --inputs x.npy --labels y.npy --test-inputs u.npy --posterior --noise 0.01 --figure posterior.png
 
-Without --test-inputs, results are on the training inputs. Labels that name classes are given one-hot.
+Without --test-inputs, results are on the training inputs (figures of one-dimensional inputs have a grid around them).
+Labels that name classes are given one-hot.
 """,
 )
 @network_options
@@ -46,7 +47,7 @@ Without --test-inputs, results are on the training inputs. Labels that name clas
 @click.option("--unresolved", default="error", show_default=True, help="Modes lost in rounding: error or freeze.")
 @click.option("--posterior", "bayesian", is_flag=True, help="Bayesian posterior instead of training.")
 @click.option("--noise", type=float, default=0.0, show_default=True, help="Variance of the labels' noise (posterior).")
-@click.option("--covariance", default="variance", show_default=True, help="variance, full (in .json) or none.")
+@click.option("--covariance", default="variance", show_default=True, help="variance, full (only as JSON) or none.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw to a file (.png, .pdf, .svg).")
 @output_options(".json, .csv")
 def command(
@@ -64,6 +65,8 @@ def command(
     check_output(output, (".json", ".csv"))
     check_output(figure, FIGURES, "figure")
     _check_purpose(bayesian)
+    if covariance == "full" and not as_json and (output is None or output.suffix != ".json"):
+        raise PdltError("Option --covariance full goes with --json or -o FILE.json: nothing else has room for it.")
     times = parse_numbers("times", options.pop("times"), float)
     training = {name: options.pop(name) for name in TRAINING if name != "times"}
     net, x = build_network(options), read_inputs(options)
@@ -80,22 +83,30 @@ def command(
         truth = check_labels(read_array(test_labels, "test-labels"), len(points), "test_labels", targets.shape[1])
     if figure is not None and truth is None and x.shape[1] > 1:
         raise PdltError("Option --figure needs inputs of one dimension, or --test-labels.")
-    if bayesian:
-        from pdlt.learning.posterior import posterior
 
-        found = posterior(net, x, targets, points, noise, covariance)
-    else:
+    def fit(places: Any, moments: str) -> Any:
+        if bayesian:
+            from pdlt.learning.posterior import posterior
+
+            return posterior(net, x, targets, places, noise, moments)
         from pdlt.learning.training import predict_training
 
-        found = predict_training(net, x, targets, points, times, covariance=covariance, **training)
+        return predict_training(net, x, targets, places, times, covariance=moments, **training)
+
+    found = fit(points, covariance)
     if truth is not None:
         from pdlt.learning.scores import scores
 
         found = scores(found, truth)
     if figure is not None:
-        from pdlt.report.regression_figure import regression_figure
+        from pdlt.report.regression_figure import regression_figure, span
 
-        regression_figure(found, x, targets, points, truth, figure)
+        drawn, places = found, points
+        if x.shape[1] == 1 and test_inputs is None and truth is None:
+            # Between training points there is more to see than straight lines.
+            places = span(x)
+            drawn = fit(places, "none" if covariance == "none" else "variance")
+        regression_figure(drawn, x, targets, places, truth, figure)
         click.echo(f"Wrote {figure}.", err=True)
     _emit(found, as_json, output)
 

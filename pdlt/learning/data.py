@@ -9,6 +9,9 @@ import numpy as np
 from pdlt.errors import PdltError
 from pdlt.networks import check_inputs
 
+#: Labels beyond this have squares, or sums of squares, beyond floating-point numbers.
+LARGEST = 1e150
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -70,7 +73,8 @@ def check_labels(y: Any, rows: int, name: str, outputs: int | None = None) -> np
     """Return labels as a float64 array of shape (rows, n_L); a vector is taken as n_L = 1.
 
     Raises:
-        PdltError: if they are no finite numbers, or of another length, or n_L is not `outputs`.
+        PdltError: if they are no finite numbers, too large to be squared, or of another length, or n_L is not
+            `outputs`.
     """
     shapes = f"({rows},) or ({rows}, {outputs or 'n_L'})" if outputs in (None, 1) else f"({rows}, {outputs})"
     wanted = f"an array of finite numbers of shape {shapes}, one row per input"
@@ -89,6 +93,11 @@ def check_labels(y: Any, rows: int, name: str, outputs: int | None = None) -> np
         row, column = np.argwhere(~np.isfinite(labels))[0]
         place = f"{row}, {column}" if raw.ndim == 2 else f"{row}"
         raise PdltError(f"Argument `{name}` must be {wanted}, but {name}[{place}] is {labels[row, column]}.")
+    if np.abs(labels).max() > LARGEST:
+        raise PdltError(
+            f"Argument `{name}` must be {wanted}, none beyond {LARGEST:g} (squares overflow), but the largest is "
+            f"{np.abs(labels).max():g}."
+        )
     return labels
 
 

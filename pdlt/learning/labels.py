@@ -2,6 +2,7 @@
 
 import json
 import math
+import numbers
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from pdlt._progress import progress
 from pdlt.errors import PdltError
 from pdlt.learning.arguments import network, real
-from pdlt.learning.data import check_labels, require_memory
+from pdlt.learning.data import LARGEST, check_labels, require_memory
 from pdlt.learning.gram_blocks import evaluate
 from pdlt.learning.posterior import posterior
+from pdlt.learning.response import LIMIT
 from pdlt.learning.spectrum import Spectrum
 from pdlt.learning.training import predict_training
 from pdlt.networks import check_inputs
@@ -37,7 +39,8 @@ def label_log_probability(net: "MLP", x: Any, y: Any, noise: float = 0.0) -> "xa
     biases on one-dimensional inputs): no probability outside the support, spanned by the eigenvectors whose eigenvalue
     can be told from zero (`pdlt.learning.spectrum.Spectrum`). The log-density is -inf if the other components of y
     exceed in square what could hide there; otherwise it is the density on the support, of lower dimension. No jitter is
-    added.
+    added. A spectrum that fades into its rounding errors instead (a smooth activation, many close inputs) has no such
+    support: it is refused unless every eigenvalue of the support is known to 1 %.
 
     Args:
         net: the network; its widths do not matter.
@@ -49,10 +52,12 @@ def label_log_probability(net: "MLP", x: Any, y: Any, noise: float = 0.0) -> "xa
         Variables `log_probability` (output); its parts `quadratic` (output), the first sum, and `normalisation` (), the
         second one; `variance` (mode), v_k, largest first, and `contribution` (mode, output), -c_k^2 / (2 v_k) (for
         modes outside the support 0, or -inf). Attributes: `total`, the sum over outputs; `condition` of K + noise;
-        `support`, its dimension.
+        `support`, its dimension; `rounding`, the relative error that rounding and the kernel's error may cause in the
+        smallest eigenvalue of the support, and with it in `quadratic`: at most 0.01.
 
     Raises:
-        PdltError: for bad arguments.
+        PdltError: for bad arguments, or if the eigenvalues of K + noise are lost in rounding (the message says which
+            noise would do).
     """
     import xarray
 
@@ -63,6 +68,7 @@ def label_log_probability(net: "MLP", x: Any, y: Any, noise: float = 0.0) -> "xa
     kernels, error = evaluate(net, x, None, ["K"])
     with progress("eigenvectors"):
         density = _Density(Spectrum.of(kernels["K"] + noise * np.eye(len(x)), error))
+    density.require_resolved()
     contribution = density.contributions(labels)
     log_probability = contribution.sum(axis=0) + density.normalisation
     variables = {
@@ -79,6 +85,7 @@ def label_log_probability(net: "MLP", x: Any, y: Any, noise: float = 0.0) -> "xa
         "total": float(log_probability.sum()),
         "condition": density.spectrum.condition,
         "support": density.spectrum.rank,
+        "rounding": density.rounding,
     }
     return xarray.Dataset(variables, attrs=attrs)
 
@@ -115,7 +122,8 @@ def rank_labels(
         depends on the candidate; `mean` (point, output) and `deviation` (point), the standard deviation, of the
         distribution. Directions whose variance cannot be told from zero are treated as in `label_log_probability`
         (a test point that is also a training point, without noise). Attributes: `condition` of the covariance of the
-        candidates, `support`, its dimension for one output, `training_condition`, that of the training kernel.
+        candidates, `support`, its dimension for one output, `training_condition`, that of the training kernel, and
+        `rounding`, a (wide) bound of the relative error of the smallest variance of the support.
 
     Raises:
         PdltError: for bad arguments, or if the training kernel is numerically singular (the message says what helps).
@@ -126,6 +134,8 @@ def rank_labels(
     net, noise = network(net), real("noise", noise)
     if distribution not in DISTRIBUTIONS:
         raise PdltError(f"Argument `distribution` must be posterior or trained, but got {distribution!r}.")
+    if not isinstance(time, numbers.Real) or isinstance(time, bool | np.bool_):
+        raise PdltError(f"Argument `time` must be a non-negative number or inf, but got {time!r}.")
     if distribution == "posterior":
         if time != math.inf or ridge != 0 or unresolved != "error":
             raise PdltError(
@@ -164,6 +174,7 @@ def rank_labels(
         **({} if distribution == "posterior" else {"time": float(time), "ridge": float(ridge)}),
         "condition": density.spectrum.condition,
         "support": density.spectrum.rank,
+        "rounding": density.rounding,
         "training_condition": found.attrs["condition"],
     }
     return xarray.Dataset(variables, attrs=attrs)
@@ -179,6 +190,29 @@ class _Density:
     def normalisation(self) -> float:
         """Return -1/2 sum log(2 pi v) over the support."""
         return -0.5 * float(np.log(2 * np.pi * self.spectrum.values[self.spectrum.resolved]).sum())
+
+    @property
+    def rounding(self) -> float:
+        """Return the uncertainty of the smallest variance of the support, relative to it."""
+        kept = self.spectrum.values[self.spectrum.resolved]
+        return self.spectrum.resolution / float(kept[-1]) if len(kept) else 0.0
+
+    def require_resolved(self) -> None:
+        """Refuse a spectrum that fades into its rounding errors: where it ends, rank is an accident.
+
+        A support that structure has made ends with an eigenvalue far above the errors, and is not touched.
+
+        Raises:
+            PdltError: if the smallest variance of the support is not known to `LIMIT`.
+        """
+        if self.rounding > LIMIT:
+            spectrum = self.spectrum
+            raise PdltError(
+                f"The covariance matrix of the {len(spectrum.values)} labels is numerically singular: its eigenvalues "
+                f"fall from {spectrum.values[0]:.4g} to below {spectrum.resolution / LIMIT:.2g}, where rounding leaves "
+                f"them less than two digits. Give `noise` a variance above {1.1 * spectrum.resolution / LIMIT:.2g}, or "
+                "leave out inputs whose outputs the others determine."
+            )
 
     def contributions(self, deviations: np.ndarray) -> np.ndarray:
         """Return -c^2 / (2 v) of every mode for deviations (N, M), shape (N, M); outside the support 0 or -inf."""
@@ -205,6 +239,6 @@ def _candidates(candidates: Any, points: int, outputs: int) -> np.ndarray:
     short = raw.ndim == 3 or (outputs == 1 and (raw.ndim == 2 or points == 1))
     if raw.size == 0 or not short or raw.shape[1:] != shape:
         raise PdltError(f"Argument `candidates` must be {wanted}, but got shape {raw.shape}.")
-    if not np.isfinite(raw).all():
-        raise PdltError(f"Argument `candidates` must be {wanted}, but some are not finite.")
+    if not np.isfinite(raw).all() or np.abs(raw.astype(np.float64)).max() > LARGEST:
+        raise PdltError(f"Argument `candidates` must be {wanted}, but some are not finite, or beyond {LARGEST:g}.")
     return raw.astype(np.float64).reshape(-1, points, outputs)

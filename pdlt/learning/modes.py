@@ -82,7 +82,9 @@ def modes(net: "MLP", x: Any, y: Any = None, observable: str = "Theta", ridge: f
     }
     if labels is not None:
         projection = vectors.T @ labels
-        power = (projection**2).sum(axis=1) / max((labels**2).sum(), np.finfo(float).tiny)
+        # Relative to the largest label, so that squares of small ones do not vanish.
+        unit = float(np.abs(labels).max()) or 1.0
+        power = ((projection / unit) ** 2).sum(axis=1) / (((labels / unit) ** 2).sum() or 1.0)
         variables["projection"] = (("mode", "output"), projection)
         variables["label_power"] = ("mode", power)
         variables["cumulative_power"] = ("mode", power.cumsum())

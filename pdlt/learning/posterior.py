@@ -106,15 +106,19 @@ class Factor:
         self._scale = np.sqrt(np.diagonal(matrix))[:, None]
         relative = len(matrix) * max(error, float(np.finfo(float).eps))
         self.condition = np.inf
-        if self._scale.all():
-            scaled = matrix / self._scale / self._scale.T
-            try:
-                self._lower = scipy.linalg.cholesky(scaled, lower=True)
-            except scipy.linalg.LinAlgError:
-                pass
-            else:
-                reciprocal, _ = scipy.linalg.lapack.dpocon(self._lower, np.abs(scaled).sum(0).max(), uplo="L")
-                self.condition = 1 / reciprocal if reciprocal else np.inf
+        if not self._scale.all():
+            raise PdltError(
+                "The covariance matrix of the training inputs is singular: at one of them the output has no variance "
+                "and is 0 in every network, whatever the label. Give `noise` a positive variance, or leave it out."
+            )
+        scaled = matrix / self._scale / self._scale.T
+        try:
+            self._lower = scipy.linalg.cholesky(scaled, lower=True)
+        except scipy.linalg.LinAlgError:
+            pass
+        else:
+            reciprocal, _ = scipy.linalg.lapack.dpocon(self._lower, np.abs(scaled).sum(0).max(), uplo="L")
+            self.condition = 1 / reciprocal if reciprocal else np.inf
         self.rounding = relative * self.condition
         if not self.rounding <= LIMIT:
             raise PdltError(

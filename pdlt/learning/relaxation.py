@@ -61,7 +61,9 @@ class Relaxation:
         """
         whole = self.rule == "gd"
         wanted = f"non-negative {'integers (numbers of steps)' if whole else 'numbers'} or inf"
-        given = list(times) if isinstance(times, list | tuple | np.ndarray) else [times]
+        several = isinstance(times, list | tuple | range) or (isinstance(times, np.ndarray) and times.ndim > 0)
+        # An array without dimensions is a number.
+        given = list(times) if several else [times[()] if isinstance(times, np.ndarray) else times]
         if not given:
             raise PdltError(f"Argument `times` must be {wanted}, at least one, but got none.")
         for t in given:
@@ -73,8 +75,8 @@ class Relaxation:
 
     def bound(self, largest: float) -> float:
         """Return the learning rate from which gradient descent no longer converges: 2/(largest eigenvalue + ridge)."""
-        rate = largest + self.ridge
-        return float(2.0 / rate) if rate > 0 else math.inf
+        rate = float(largest) + self.ridge
+        return 2.0 / rate if rate > 0 else math.inf
 
     def require_stable(self, largest: float) -> None:
         """Refuse gradient descent that diverges.
@@ -92,7 +94,7 @@ class Relaxation:
     def progress(self, values: np.ndarray, time: float) -> np.ndarray:
         """Return a of every eigenvalue (N,) at a time; it is infinite for eigenvalue and ridge 0 at time inf."""
         q = values + self.ridge
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             limit = 1.0 / q
             if time == math.inf:
                 return limit
@@ -103,10 +105,21 @@ class Relaxation:
             done = np.where(x < 1, -np.expm1(time * np.log1p(-np.minimum(x, 1.0))), 1 - (1 - x) ** time)
             return np.where(q > 0, done * limit, self.learning_rate * time)
 
+    def overshoot(self, values: np.ndarray, time: float) -> np.ndarray:
+        """Return |d(q a)/dq| of the modes that descent carries beyond their goal at every step, 0 for others, (N,).
+
+        It is k eta |1 - eta q|^(k-1). For modes that approach their goal from one side a itself exceeds it; near the
+        largest learning rate, eta q = 2, it grows with the number of steps and a does not.
+        """
+        if self.learning_rate is None or time in (0.0, math.inf):
+            return np.zeros_like(values)
+        x = self.learning_rate * (values + self.ridge)
+        return np.where(x > 1, time * self.learning_rate * np.abs(1 - np.maximum(x, 1.0)) ** (time - 1), 0.0)
+
     def learning_times(self, values: np.ndarray) -> np.ndarray:
         """Return the time, or number of steps, after which what a mode has yet to learn has fallen by a factor e."""
         q = values + self.ridge
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             if self.learning_rate is None:
                 return 1.0 / q
             x = self.learning_rate * q

@@ -75,8 +75,9 @@ class Response:
 
     def rounding(self, time: float) -> float:
         """Return how much the uncertainty of the eigenvalues changes what has been learned, relative to the labels."""
+        moved = self.progress(time).max() + self.relaxation.overshoot(self.spectrum.values, time).max()
         with np.errstate(invalid="ignore"):
-            return float(self.spectrum.resolution * self.progress(time).max())
+            return float(self.spectrum.resolution * moved)
 
     def require_resolved(self, times: np.ndarray) -> np.ndarray:
         """Return `rounding` of all times, shape (T,).
@@ -92,8 +93,14 @@ class Response:
 
     def _complaint(self, time: float) -> str:
         spectrum, rate = self.spectrum, self.relaxation.learning_rate
+        if spectrum.values[0] == 0:
+            return (
+                f"The tangent kernel of the {len(spectrum.values)} distinct training inputs is zero: training cannot "
+                f"move their outputs, and at time {time:g} a limit does not exist. Accepted are finite `times`, a "
+                "positive `ridge`, or unresolved='freeze', which leave the network at its initial values."
+            )
         doubtful = int((LIMIT * (spectrum.values + self.relaxation.ridge) <= spectrum.resolution).sum())
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             longest = np.float64(LIMIT) / (spectrum.resolution * (rate or 1.0))
         smallest = f"{spectrum.values[-1]:.2g}" if spectrum.resolved[-1] else f"below {spectrum.resolution:.2g}"
         condition = f"{spectrum.condition:.2g}" if spectrum.resolved[-1] else "beyond double precision"

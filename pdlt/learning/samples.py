@@ -65,7 +65,7 @@ def sample_posterior(
     variance = noise / data.counts
     factor = Factor(prior.kernel(slice(0, d), slice(0, d)) + np.diag(variance), prior.error)
     # Noise of its own stream: functions of the prior are the same with and without it.
-    errors = np.random.Generator(np.random.Philox(key=[seed, 1])).standard_normal((samples, outputs, d))
+    errors = _generator(seed, 1).standard_normal((samples, outputs, d))
     labels = data.y + (errors * np.sqrt(variance)).swapaxes(1, 2)
     gain = factor.solve(prior.kernel(slice(0, d), slice(d, None))).T
     values = prior.values[:, d:] + gain @ (labels - prior.values[:, :d])
@@ -130,12 +130,17 @@ class _Prior:
         self._kernel = kernels["K"]
         spectrum = Spectrum.of(self._kernel, self.error)
         root = spectrum.vectors * np.sqrt(spectrum.values)
-        normal = np.random.Generator(np.random.Philox(key=[seed, 0])).standard_normal((samples, outputs, len(places)))
+        normal = _generator(seed, 0).standard_normal((samples, outputs, len(places)))
         self.values = np.ascontiguousarray((normal @ root.T)[..., self._inverse].swapaxes(1, 2))
 
     def kernel(self, rows: slice, columns: slice) -> np.ndarray:
         """Return K between some of the points and others."""
         return self._kernel[np.ix_(self._inverse[rows], self._inverse[columns])]
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    # The type is given: numpy makes floats of integers from 2^63 on, which have one seed in 2048.
+    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64)))
 
 
 def _dataset(dims: tuple[str, ...], values: np.ndarray, attrs: dict[str, Any]) -> "xarray.Dataset":

@@ -31,11 +31,12 @@ def draw(modes: "xarray.Dataset", path: Path, curves: tuple[np.ndarray, np.ndarr
     if "label_power" in modes:
         panels.append(_labels)
     plt = _pyplot()
-    count = len(panels) + ("x" in modes)
+    functions = "x" in modes and modes.attrs["rank"] > 0
+    count = len(panels) + functions
     figure, grid = plt.subplots(1, count, figsize=(3.6 * count, 3.3), layout="constrained", squeeze=False)
     for axes, panel in zip(grid[0], panels, strict=False):
         panel(axes, modes)
-    if "x" in modes:
+    if functions:
         _functions(grid[0, -1], modes, curves)
     number = modes.attrs["inputs_shape"][0]
     figure.suptitle(f"modes of ${_letter(modes.attrs['observable'])}$ on {number} inputs", fontsize=10)
@@ -60,11 +61,14 @@ def draw_population(modes: "xarray.Dataset", path: Path) -> None:
         values = modes.eigenvalue.values * factor
         seen = values > 2 * error * factor
         panel.plot(degree[seen], values[seen], "o", markersize=4)
-        panel.plot(degree, error * factor, color="0.7", linewidth=0.8, label="estimated error")
-        panel.set(xlabel="degree", ylabel=label, yscale="log")
-        panel.legend(fontsize=7)
-        if seen.any():  # errors far below all values need not be seen
-            panel.set_ylim(0.3 * values[seen].min(), 3 * values[seen].max())
+        panel.set(xlabel="degree", ylabel=label, yscale="log" if seen.any() else "linear")
+        _integers(panel)
+        lowest = 0.3 * values[seen].min(initial=np.inf)
+        if (error * factor > lowest).any():  # errors far below all values need not be seen
+            panel.plot(degree, error * factor, color="0.7", linewidth=0.8, label="estimated error")
+            panel.legend(fontsize=7)
+        if seen.any():
+            panel.set_ylim(lowest, 3 * values[seen].max())
     attrs = modes.attrs
     place = (
         "circle" if attrs["distribution"] == "circle" else f"{attrs['distribution']}, dimension {attrs['dimension']}"
@@ -73,23 +77,41 @@ def draw_population(modes: "xarray.Dataset", path: Path) -> None:
     _save(figure, path)
 
 
+def _integers(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _number_modes(axes: Any, count: int) -> None:
+    axes.set(xlabel="mode", xscale="log" if count > 20 else "linear")
+    if count <= 20:
+        axes.set_xlim(0.5, count + 0.5)
+        _integers(axes)
+
+
 def _spectrum(axes: Any, modes: "xarray.Dataset") -> None:
     number = np.arange(1, modes.sizes["mode"] + 1)
     values, resolved = modes.eigenvalue.values, modes.resolved.values
     axes.plot(number[resolved], values[resolved], "o", markersize=4)
-    if not resolved.all():
+    if not resolved.any():
+        axes.plot(number, values, "o", color="0.7", markersize=4, label="not told from zero")
+        axes.set_yticks([0])
+        axes.legend(fontsize=7)
+    elif not resolved.all():
         axes.axhline(modes.attrs["resolution"], color="0.7", linewidth=0.8, label="not told from zero below")
         axes.legend(fontsize=7)
-    logarithmic = "log" if len(number) > 20 else "linear"
-    axes.set(xlabel="mode", ylabel="eigenvalue (rate of gradient flow)", yscale="log", xscale=logarithmic)
+    axes.set(ylabel="eigenvalue (rate of gradient flow)", yscale="log" if resolved.any() else "linear")
+    _number_modes(axes, len(number))
 
 
 def _labels(axes: Any, modes: "xarray.Dataset") -> None:
     number = np.arange(1, modes.sizes["mode"] + 1)
-    axes.step(number, modes.cumulative_power.values, where="mid", color="k", linewidth=1, label="cumulative")
+    if len(number) > 1:
+        axes.step(number, modes.cumulative_power.values, where="mid", color="k", linewidth=1, label="cumulative")
     axes.plot(number, modes.label_power.values, "o", markersize=4, label="label power")
-    logarithmic = "log" if len(number) > 20 else "linear"
-    axes.set(xlabel="mode", ylabel="share of sum y²", ylim=(-0.03, 1.05), xscale=logarithmic)
+    axes.set(ylabel="share of sum y²", ylim=(-0.03, 1.05))
+    _number_modes(axes, len(number))
     axes.legend(fontsize=7)
 
 

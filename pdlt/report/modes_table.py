@@ -49,7 +49,7 @@ def modes_table(modes: "xarray.Dataset") -> str:
 def population_table(modes: "xarray.Dataset") -> str:
     """Return eigenvalues and multiplicities on a known input distribution as text."""
     attrs = modes.attrs
-    share = modes.power.values.cumsum() / attrs["diagonal"]
+    share = modes.power.values.cumsum() / (attrs["diagonal"] or 1.0)
     rows = [
         [
             str(int(degree)),

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 #: Outputs and times that are drawn.
 _OUTPUTS, _TIMES = 4, 6
 
+#: Points of a grid on which functions of one variable are drawn.
+_GRID = 200
+
+
+def span(x: np.ndarray) -> np.ndarray:
+    """Return a grid (200, 1) over one-dimensional inputs (N, 1) and a margin on both sides."""
+    margin = 0.15 * (x.max() - x.min()) or 1.0
+    return np.linspace(x.min() - margin, x.max() + margin, _GRID)[:, None]
+
 
 def regression_figure(
     found: "xarray.Dataset", x_train: Any, y_train: Any, x_test: Any, y_test: Any, path: Path
@@ -54,6 +63,17 @@ def regression_figure(
     _save(figure, path)
 
 
+def _when(found: "xarray.Dataset", time: float) -> str:
+    if np.isinf(time):
+        return "end of training"
+    return f"after {time:g} steps" if found.attrs["rule"] == "gd" else f"t = {time:g}"
+
+
+def _at_last(found: "xarray.Dataset") -> str:
+    """Return which time it is that one panel shows."""
+    return ", " + _when(found, found.time.values[-1]) if "time" in found.dims else ""
+
+
 def _last(found: "xarray.Dataset", values: np.ndarray) -> np.ndarray:
     return values[-1] if "time" in found.dims else values
 
@@ -62,7 +82,7 @@ def _curves(axes: Any, found: "xarray.Dataset", x_train: np.ndarray, y_train: np
     order = np.argsort(x_test[:, 0])
     x, mean, spread = x_test[order, 0], found["mean"].values, deviations(found)
     means = mean[-_TIMES:] if "time" in found.dims else mean[None]
-    names = [f"t = {t:g}" for t in found.time.values[-_TIMES:]] if "time" in found.dims else ["posterior mean"]
+    names = [_when(found, t) for t in found.time.values[-_TIMES:]] if "time" in found.dims else ["posterior mean"]
     for output in range(min(mean.shape[-1], _OUTPUTS)):
         colour = f"C{output}"
         for k, name in enumerate(names):
@@ -86,15 +106,17 @@ def _against_labels(axes: Any, found: "xarray.Dataset", y_test: np.ndarray) -> N
     axes.errorbar(y_test.ravel(), mean.ravel(), error, fmt="o", markersize=3, elinewidth=0.6, alpha=0.5)
     ends = [min(y_test.min(), mean.min()), max(y_test.max(), mean.max())]
     axes.plot(ends, ends, color="0.5", linewidth=0.8)
-    axes.set(xlabel="label", ylabel="prediction" if spread is None else "prediction ± 2 standard deviations")
+    axes.set(xlabel="label", title=f"predictions{_at_last(found)}")
+    axes.set(ylabel="prediction" if spread is None else "prediction ± 2 standard deviations")
 
 
 def _by_class(axes: Any, found: "xarray.Dataset", y_test: np.ndarray) -> None:
     mean, right = _last(found, found["mean"].values), y_test == y_test.max()
-    bins = np.linspace(mean.min(), mean.max(), 60).tolist()
-    axes.hist(mean[right], bins, density=True, alpha=0.6, label="output of the labelled class")
-    axes.hist(mean[~right], bins, density=True, alpha=0.6, label="other outputs")
-    axes.set(xlabel="prediction", ylabel="density", title=f"accuracy {_last(found, found.accuracy.values):.4f}")
+    bins = np.histogram_bin_edges(mean, int(np.clip(2 * mean.size**0.5, 5, 60))).tolist()
+    for values, label in ((mean[right], "output of the labelled class"), (mean[~right], "other outputs")):
+        axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), alpha=0.6, label=label)
+    accuracy = float(_last(found, found.accuracy.values))
+    axes.set(xlabel="prediction", ylabel="share of these outputs", title=f"accuracy {accuracy:.4f}{_at_last(found)}")
     axes.legend(fontsize=8)
 
 

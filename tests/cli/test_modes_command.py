@@ -79,3 +79,10 @@ def test_distribution(tmp_path):
 def test_bad_input(arguments, message):
     result = run(*arguments)
     assert isinstance(result.exception, pdlt.PdltError) and message in str(result.exception)
+
+
+def test_figures_of_one_input_and_of_a_zero_kernel(tmp_path):
+    for name, x in (("one.png", "[[0.7]]"), ("zero.png", "[[0]]")):
+        path = tmp_path / name
+        result = run("--activation", "relu", "--C-W", 2, "--depth", 2, "--x", x, "--y", "[1]", "--figure", path)
+        assert result.exit_code == 0 and path.stat().st_size > 5000

@@ -112,6 +112,7 @@ def test_frozen_modes_are_counted(capsys):
         ([*DATA, "--rule", "gd", "--learning-rate", "9"], "`learning_rate` must be below"),
         ([*DATA, "--test-inputs", "missing.csv"], "--test-inputs: missing.csv could not be read"),
         (["--x", "[[1,2]]", "--y", "[1]", "--figure", "a.png"], "--figure needs inputs of one dimension"),
+        ([*DATA, "--covariance", "full"], "--covariance full goes with --json or -o FILE.json"),
         ([*DATA, "--figure", "a.gif"], "--figure must end in"),
         ([*DATA, "-o", "a.npy"], "--output must end in"),
     ],
@@ -131,3 +132,18 @@ def test_scores_need_labels_of_the_right_shape():
         scores(found, [[1.0], [0.0]])
     assert "accuracy" not in scores(found, [[1.0, 0.0], [0.7, 0.3]])
     assert scores(found, [[0.9, -0.1], [-0.1, 0.9]]).accuracy.item() == 0.5
+
+
+def test_the_figure_of_a_line_is_drawn_on_a_grid(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from pdlt.report import regression_figure
+
+    drawn = []
+    monkeypatch.setattr(
+        regression_figure, "_curves", lambda axes, found, x, y, at: drawn.append((found.sizes["point"], at))
+    )
+    code, out, _ = regress(capsys, *DATA, "--figure", tmp_path / "a.png")
+    assert code == 0 and "3 training inputs, 3 points, 1 output" in out
+    (count, at), *more = drawn
+    assert not more and count == len(at) == 200
+    assert at.min() < -1 and at.max() > 0.9

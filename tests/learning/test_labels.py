@@ -156,7 +156,33 @@ def test_bad_arguments():
         rank_labels(NET, X, Y, TEST, CANDIDATES, "prior")
     with pytest.raises(pdlt.PdltError, match="belong to distribution 'trained'"):
         rank_labels(NET, X, Y, TEST, CANDIDATES, ridge=0.1)
+    for time in ([1], np.array([1.0, 2.0]), "late"):
+        with pytest.raises(pdlt.PdltError, match="`time` must be a non-negative number or inf"):
+            rank_labels(NET, X, Y, TEST, CANDIDATES, "trained", time=time)
+    with pytest.raises(pdlt.PdltError, match="`candidates` must be .* beyond 1e"):
+        rank_labels(NET, X, Y, TEST, 1e300 * CANDIDATES)
     with pytest.raises(pdlt.PdltError, match="`noise` must be a finite number, not negative"):
         label_log_probability(NET, X, Y, -0.1)
     with pytest.raises(pdlt.PdltError, match="`y` must be an array"):
         label_log_probability(NET, X, Y[:3])
+
+
+def test_a_prior_that_fades_into_rounding_is_refused():
+    """A smooth activation on close inputs: rank is lost in rounding, not by structure; noise brings it back."""
+    net = pdlt.MLP(depth=2, width=8, activation="erf", C_b=1.0, C_W=1.0)
+    x = np.linspace(-1, 1, 19)[:, None]
+    with pytest.raises(pdlt.PdltError, match="of the 19 labels is numerically singular.*`noise` a variance above"):
+        label_log_probability(net, x, np.sin(3 * x[:, 0]))
+    noise = 1e-9
+    found = label_log_probability(net, x, np.sin(3 * x[:, 0]), noise)
+    back = label_log_probability(net, x[::-1], np.sin(3 * x[::-1, 0]), noise)
+    assert 0 < found.attrs["rounding"] < 1e-2 and found.attrs["support"] == 19
+    assert back.attrs["total"] == pytest.approx(found.attrs["total"], rel=found.attrs["rounding"])
+
+
+def test_rounding_of_what_is_regular_or_singular_by_structure():
+    x = np.concatenate([X, X[:1]])
+    for net, inputs, labels in ((NET, X, Y), (NET, x, [*Y, Y[0]]), (FREE, X, Y)):
+        assert 0 < label_log_probability(net, inputs, labels).attrs["rounding"] < 1e-11
+    assert label_log_probability(FREE, [[0.0]], [0.0]).attrs["rounding"] == 0
+    assert 0 < rank_labels(NET, X, Y, TEST, CANDIDATES).attrs["rounding"] < 1e-8

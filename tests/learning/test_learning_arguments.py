@@ -26,6 +26,7 @@ LARGE = np.broadcast_to(np.zeros((1, 1)), (10**6, 1)) + np.arange(10**6)[:, None
         ({"y_train": [1.0, 2.0, 3.0]}, r"`y_train` must be .* shape \(2,\) or \(2, n_L\).*, but got shape \(3,\)"),
         ({"y_train": [[1.0], [1.0, 2.0]]}, "`y_train` .* rows differ in length"),
         ({"y_train": ["a", "b"]}, "`y_train` must be an array of finite numbers"),
+        ({"y_train": [1e308, 0.0]}, r"`y_train` must be .* none beyond 1e\+150 .* the largest is 1e\+308"),
         ({"x_test": [[1.0]]}, "`x_test` must have the 2 columns of `x_train`, but has 1"),
         ({"x_test": [[np.inf, 0.0]]}, r"x_test\[0, 0\] is inf"),
         ({"covariance": "diagonal"}, "`covariance` must be one of full, variance, none, but got 'diagonal'"),
@@ -48,6 +49,7 @@ def test_data(function, arguments, message):
         ({"times": [0.5, -1.0]}, "`times` must be non-negative numbers or inf, but got -1.0"),
         ({"times": [np.nan]}, "`times` must be non-negative numbers or inf, but got nan"),
         ({"times": []}, "`times` must be .* at least one"),
+        ({"times": np.array([[1.0]])}, r"`times` must be .* but got array"),
         ({"times": ["late"]}, "`times` must be .* but got 'late'"),
         ({"times": [1.5], "rule": "gd", "learning_rate": 0.1}, "`times` must be non-negative integers .* but got 1.5"),
         ({"order": 1}, "`order` must be 0 .* but got 1"),
@@ -96,3 +98,30 @@ def test_spectrum_tells_zero_from_small():
     assert Spectrum.of((basis * exact) @ basis.T, 1e-6).rank == 3
     with pytest.raises(pdlt.PdltError, match="not positive semidefinite"):
         Spectrum.of(np.diag([1.0, -1e-6]))
+
+
+def test_times_of_every_kind():
+    wanted = predict_training(**GIVEN, times=[0.0, 1.0, 2.0])
+    assert predict_training(**GIVEN, times=range(3)).equals(wanted)
+    assert predict_training(**GIVEN, times=np.arange(3)).equals(wanted)
+    assert predict_training(**GIVEN, times=np.array(2.0)).equals(wanted.isel(time=[2]))
+
+
+def test_extreme_numbers_have_limits():
+    """No warning (they are errors here), and what the limit is."""
+    late = predict_training(**GIVEN, times=[1e308, np.inf])["mean"].values
+    np.testing.assert_allclose(late[0], late[1], rtol=1e-12)
+    slow = {"rule": "gd", "learning_rate": 1e-320}
+    start, end = predict_training(**GIVEN, times=[2**53, np.inf], **slow)["mean"].values
+    assert np.abs(start).max() < 1e-290
+    np.testing.assert_allclose(end, late[1], rtol=1e-12)
+
+
+def test_a_kernel_that_is_zero():
+    zero = (pdlt.MLP(2, 8, "relu"), [[0.0]], [1.0], [[0.0]])
+    with pytest.raises(pdlt.PdltError, match="kernel of the 1 .* is zero: training cannot move their outputs"):
+        predict_training(*zero, np.inf)
+    with pytest.raises(pdlt.PdltError, match="is singular: at one of them the output has no variance"):
+        posterior(*zero)
+    for arguments in ({"times": 1e308}, {"times": np.inf, "ridge": 0.1}, {"times": np.inf, "unresolved": "freeze"}):
+        assert predict_training(*zero, **arguments)["mean"].item() == 0

@@ -103,6 +103,7 @@ def test_figures(tmp_path):
         ((NET, [[np.nan]]), r"x\[0, 0\] is nan"),
         ((NET, X, [1.0, 2.0]), "`y` must be an array"),
         ((NET, X, [1, 2, 3, 4, np.nan]), r"y\[4\] is nan"),
+        ((NET, X, 1e308 * Y), r"`y` must be .* none beyond 1e\+150 \(squares overflow\)"),
         ((NET, X, Y, "V"), "`observable` must be Theta or K"),
         ((NET, X, Y, "K", -1.0), "`ridge` must be a finite number, not negative"),
     ],
@@ -117,3 +118,15 @@ def test_bad_arguments_of_eigenfunctions():
         eigenfunctions(NET, X, X, 6)
     with pytest.raises(pdlt.PdltError, match="`at` must have the 1 columns"):
         eigenfunctions(NET, X, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("size", [1e150, 1e-250])
+def test_power_of_labels_of_any_size(size):
+    np.testing.assert_allclose(modes(NET, X, size * Y).label_power, modes(NET, X, Y).label_power, rtol=1e-9)
+
+
+def test_figures_of_very_little(tmp_path):
+    """One input, and a kernel that is zero: no panel, legend or axis for what is not there (warnings are errors)."""
+    draw(modes(NET, [[0.7]], [1.0]), tmp_path / "one.png")
+    draw(modes(FREE, [[0.0]], [1.0]), tmp_path / "zero.png")
+    draw_population(population_modes(pdlt.MLP(2, 8, "relu", C_W=0.0), "circle", degrees=3), tmp_path / "nothing.png")

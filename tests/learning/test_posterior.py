@@ -87,10 +87,14 @@ def test_inputs_of_different_size_are_no_obstacle():
 
 def test_singular_kernels_are_refused_with_their_condition():
     net = pdlt.MLP(depth=3, width=8, activation="linear")
-    for x in ([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]], [[1.0, 2.0], [1.0, 2.0 + 1e-12]]):
+    for x in ([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [1.0, 2.0 + 1e-12]]):
         with pytest.raises(pdlt.PdltError, match=r"numerically singular: its condition number is .*Give `noise`"):
             posterior(net, x, np.arange(len(x)), POINTS)
         assert np.isfinite(posterior(net, x, np.arange(len(x)), POINTS, noise=0.1)["mean"].values).all()
+    x = [[0.0, 0.0], [1.0, 1.0]]
+    with pytest.raises(pdlt.PdltError, match="is singular: at one of them the output has no variance.*Give `noise`"):
+        posterior(net, x, [0.0, 1.0], POINTS)
+    assert np.isfinite(posterior(net, x, [0.0, 1.0], POINTS, noise=0.1)["mean"].values).all()
 
 
 def test_training_the_last_layer_alone_is_exact_inference():

@@ -108,3 +108,15 @@ def test_equal_points_have_equal_values():
 def test_bad_arguments(arguments, message):
     with pytest.raises(pdlt.PdltError, match=message):
         sample_prior(NET, POINTS, **{"samples": 3, "seed": 0, **arguments})
+
+
+def test_large_seeds_are_different_seeds():
+    """As a float 2**64 - 1 would be 2**64, and so would its neighbours."""
+    first, second = (
+        [
+            sample_prior(NET, POINTS, 1, seed).z.values,
+            sample_posterior(NET, X[:3], Y[:3], POINTS, 1, seed, noise=0.3).z.values,
+        ]
+        for seed in (2**64 - 1, 2**64 - 2)
+    )
+    assert all(abs(a - b).min() > 1e-6 for a, b in zip(first, second, strict=True))

@@ -238,3 +238,14 @@ def test_rounding_bounds_the_error(function):
     error = np.abs(found["mean"].values.ravel() - np.array(exact, dtype=float).ravel()).max() / np.abs(y).max()
     assert found.attrs["condition"] > 1e5
     assert 1e-6 * rounding < error < rounding
+
+
+def test_rounding_close_to_the_largest_learning_rate():
+    """One mode, |1 - eta s| = 1 - 2e-12: an error e of s moves (1 - eta s)^k by k eta e, which a_k does not show."""
+    net, steps = pdlt.MLP(depth=1, width=1, activation="linear"), 10**8
+    rate = (1 - 1e-12) * predict_training(net, [[1.0]], [1.0], [[1.0]], 1).attrs["learning_rate_bound"]
+    found = predict_training(net, [[1.0]], [1.0], [[1.0]], [steps, np.inf], rule="gd", learning_rate=rate)
+    eps, value = np.finfo(float).eps, found.eigenvalue.values[0]
+    other = (1 - rate * value * (1 + eps)) ** steps - (1 - rate * value) ** steps
+    assert 0.1 * found.rounding.values[0] < abs(other) < 1.1 * found.rounding.values[0]
+    assert found.rounding.values[1] < 1e-15
