@@ -244,6 +244,46 @@ def test_several_inputs_and_depths(tmp_path):
         dataclasses.replace(sweep, predictions={}).plot(tmp_path / "bare.png")
 
 
+def test_figures_are_readable(linear, monkeypatch, tmp_path):
+    """Titles fit, ticks are at what was measured, and what is not shown is said."""
+    pytest.importorskip("matplotlib")
+    from pdlt.report import sweep_figure
+
+    drawn = []
+    monkeypatch.setattr(sweep_figure, "_save", lambda figure, path: drawn.append(figure))
+    net = pdlt.MLP(2, 8, "linear")
+    depths = pdlt.sweep(net, [[1.0]], ["V"], [16, 32], [2, 3, 11], samples=2000)
+    depths.plot(tmp_path / "depths.png")
+    depths.plot(tmp_path / "one.png", 3)
+    noisy = {key: run.assign(V_stderr=run.V_stderr + 0.5) for key, run in linear.runs.items()}
+    dataclasses.replace(linear, runs=noisy).plot(tmp_path / "noisy.png")
+    for figure in drawn:
+        figure.canvas.draw()
+        title = figure.get_suptitle() and figure._suptitle.get_window_extent()
+        assert title.x0 >= 0 and title.x1 <= figure.bbox.width
+        for axes in figure.axes:
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+            boxes = sorted((box.x0, box.x1) for box in boxes)
+            assert all(left[1] <= right[0] for left, right in zip(boxes, boxes[1:], strict=False))
+    assert [label.get_text() for label in drawn[0].axes[0].get_xticklabels()] == ["11", "3", "2"]
+    assert set(drawn[1].axes[1].get_xticks()) == {16, 32}
+    notes = [text.get_text() for axes in drawn[2].axes for text in axes.texts]
+    assert any("below their error not shown" in note for note in notes)
+    for axes in drawn[2].axes[len(drawn[2].axes) // 2 :]:  # every series of points has its dashed line
+        legend = axes.get_legend()
+        dashed = {line.get_color() for line in axes.lines if line.get_linestyle() == "--"}
+        assert legend is None or len(dashed) == len(legend.get_texts())
+
+
+def test_doubtful_errors_are_passed_on():
+    net = pdlt.MLP(2, 4, "relu", C_W=2.0)
+    with pytest.warns(UserWarning, match=r"Rare networks carry .*K at depth 60 \(n = 4\)") as caught:
+        sweep = pdlt.sweep(net, [[1.0]], ["K"], [4, 2000], [60], samples=2000)
+    assert len(caught) == 1 and sweep.doubtful == (("K", 60, 4),)
+    assert "K at depth 60 (n = 4)" in repr(sweep)
+    assert json.loads(sweep.to_json())["errors_doubtful"] == [["K", 60, 4]]
+
+
 def test_shapes_are_scaled():
     net = pdlt.MLP(3, [4, 2], "linear")
     sweep = pdlt.sweep(net, [[1.0]], ["V"], [2, 8], samples=20_000)

@@ -1,6 +1,7 @@
 """From a case to z-scores."""
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from pdlt.calibration import layerwise, shallow
 from pdlt.calibration.cases import EXACT, Case
 from pdlt.calibration.plants import Plant
-from pdlt.ensemble import simulate
+from pdlt.ensemble import DoubtfulErrorsWarning, simulate
 from pdlt.errors import PdltError
 from pdlt.networks import MLP
 
@@ -29,7 +30,9 @@ def measure(net: MLP, x: np.ndarray, observable: str, sampler: str, samples: int
     Raises:
         PdltError: if the sampler refuses.
     """
-    run = simulate(net, x, [observable], samples, sampler, seed, layers=[net.depth], progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoubtfulErrorsWarning)  # whether errors are honest is what is tested here
+        run = simulate(net, x, [observable], samples, sampler, seed, layers=[net.depth], progress=False)
     return run[observable].values[0], run[f"{observable}_stderr"].values[0]
 
 

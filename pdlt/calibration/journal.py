@@ -87,14 +87,34 @@ class Journal:
             if int(checksum, 16) != zlib.crc32(text):
                 raise ValueError
             record = json.loads(text)
-            if not isinstance(record, dict) or (number and not isinstance(record["case"], int)):
+            if not isinstance(record, dict) or (number and not _is_record(record)):
                 raise ValueError
-        except (ValueError, LookupError, RecursionError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise PdltError(
                 f"Argument `journal`: {str(self._path)!r} is not a journal of a calibration, or line {number + 1} is "
                 "damaged; it was left as it is."
             ) from None
         return record
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Return whether a record is one of `comparison.compare`, as far as reports rely on it.
+
+    Raises:
+        LookupError, TypeError: if it lacks a field, or one is of another kind.
+    """
+    texts = [record["kind"], record["observable"], *record["sides"]]
+    if "refused" in record:
+        texts += [record["refused"], record["by"]]
+    else:
+        for score in record["scores"]:
+            numbers = [*score["values"], *score["errors"], 0.0 if score["z"] is None else score["z"]]
+            if len(numbers) != 5 or not all(isinstance(number, int | float) for number in numbers):
+                return False
+            if not isinstance(score["entry"], list) or (score["z"] is None and not isinstance(score["agrees"], bool)):
+                return False
+    whole = isinstance(record["case"], int) and isinstance(record["seconds"], int | float)
+    return whole and len(record["sides"]) == 2 and all(isinstance(text, str) for text in texts)
 
 
 def _line(record: dict[str, Any]) -> bytes:

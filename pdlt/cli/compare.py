@@ -18,7 +18,7 @@ from pdlt.cli._options import (
     write_text,
     z_max_option,
 )
-from pdlt.cli._sampling import sampling_arguments, sampling_options
+from pdlt.cli._sampling import chosen_layers, layers_options, naming, sampling_arguments, sampling_options
 from pdlt.errors import PdltError
 
 
@@ -40,7 +40,7 @@ Exit code 1 if a measurement is further from theory than --z-max standard errors
 @sampling_options
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
 @z_max_option
-@click.option("--all-layers", is_flag=True, help="Compare every layer, not only the last.")
+@layers_options
 @click.option("--prediction", type=click.Path(path_type=Path), help="Read the prediction (JSON) instead.")
 @click.option("--run", "run_file", type=click.Path(path_type=Path), help="Read the measurement (JSON) instead.")
 @output_options(".json, .csv")
@@ -51,6 +51,7 @@ def command(
     samples: int | None,
     store: Path | None,
     z_max: float,
+    layers: str | None,
     all_layers: bool,
     prediction: Path | None,
     run_file: Path | None,
@@ -60,6 +61,7 @@ def command(
 ) -> None:
     """Put theory beside measurement for one network, with z-scores and the size of the neglected order."""
     from pdlt.compare import compare, disagreements
+    from pdlt.ensemble.doubt import sentence
     from pdlt.report.tables import comparison_table, network_title, run_title
 
     check_output(output, (".json", ".csv"))
@@ -68,6 +70,10 @@ def command(
     if prediction is not None and run_file is not None:
         _refuse_network_options()
         theory, measured = _read(prediction), _read(run_file)
+        if "errors_doubtful" in measured.attrs:
+            click.echo(f"Warning: {sentence(measured.attrs)}", err=True)
+        there = [int(layer) for layer in measured.layer.values]
+        _, shown = chosen_layers(layers, all_layers, there[-1], None)
     else:
         sampling = sampling_arguments(options)
         net, x = build_network(options), read_inputs(options)
@@ -76,9 +82,10 @@ def command(
 
         names = parse_observables(observables)
         theory = predict(net, x, names, order=order, kinks=kinks)
-        measured = simulate(net, x, names, samples=samples, store=store, **sampling)
-    layers = None if all_layers else [int(measured.layer.values[-1])]
-    table = compare(theory, measured, layers=layers)
+        chosen, shown = chosen_layers(layers, all_layers, net.depth, store)
+        with naming():
+            measured = simulate(net, x, names, samples=samples, layers=chosen, store=store, **sampling)
+    table = compare(theory, measured, layers=None if all_layers else shown)
     bad = disagreements(table, z_max)
     document = table.to_json(orient="records", indent=1)
     if output is not None:
@@ -86,7 +93,7 @@ def command(
     if as_json:
         click.echo(document)
     else:
-        click.echo(f"{network_title(theory)}\n{run_title(measured)}\n\n{comparison_table(table)}")
+        click.echo(f"{network_title(theory)}\n{run_title(measured)}\n\n{comparison_table(table, measured)}")
     exit_if_any(
         [f"{row.observable}{list(row.entry)} at layer {row.layer}" for row in bad.itertuples()],
         f"{len(bad)} of {len(table)} entries differ by more than {z_max:g} standard errors plus the truncation",
@@ -96,7 +103,7 @@ def command(
 def _refuse_network_options() -> None:
     """Refuse options that describe a network when both sides come from files, instead of ignoring them."""
     ctx = click.get_current_context()
-    own = {"prediction", "run_file", "z_max", "all_layers", "as_json", "output"}
+    own = {"prediction", "run_file", "z_max", "layers", "all_layers", "as_json", "output"}
     given = [p for p in ctx.params if ctx.get_parameter_source(p) == ParameterSource.COMMANDLINE and p not in own]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pdlt.cli._options import check_output, config_option, emit_dataset, output_options
+from pdlt.cli._sampling import naming
 from pdlt.errors import PdltError
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -31,7 +32,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @config_option
 def list_runs(folder: Path, as_json: bool) -> None:
-    """List the run stores in a folder; other files are passed over, damaged stores are marked."""
+    """List the run stores in a folder; other files are passed over, damaged and empty stores are marked."""
     from pdlt.report.tables import align
 
     if not folder.is_dir():
@@ -43,7 +44,8 @@ def list_runs(folder: Path, as_json: bool) -> None:
         click.echo(f"No run stores in {str(folder)!r}.")
     else:
         rows = [[run["file"], *_cells(run)] for run in found]
-        click.echo(align(["file", "samples", "sampler", "seed", "network", "observables"], rows, "<>>><<"))
+        table = align(["file", "samples", "sampler", "seed", "network", "observables"], rows, "<>>><<")
+        click.echo("\n".join([table, *(f"{run['file']}: {run['error']}" for run in found if "error" in run)]))
 
 
 @command.command("show")
@@ -52,13 +54,17 @@ def list_runs(folder: Path, as_json: bool) -> None:
 @config_option
 def show(file: Path, as_json: bool) -> None:
     """Show what a run store holds: network, inputs, seed, versions, blocks."""
-    run = _describe(file)
+    with naming(store="Argument FILE"):
+        run = _describe(file)
     if as_json:
         click.echo(json.dumps(run, indent=1))
         return
-    width = max(map(len, run))
-    for key, value in run.items():
-        click.echo(f"{key:<{width}}  {value if isinstance(value, str | int) else json.dumps(value)}")
+    network = {f"network.{key}": value for key, value in run.pop("network").items()}
+    head, rest = run.pop("file"), {**run, "blocks": run["blocks"] or "0 (empty)"}
+    lines = {"file": head, **network, **rest}
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        click.echo(f"{key:<{width}}  {_short(value)}")
 
 
 @command.command("export")
@@ -71,7 +77,8 @@ def export(file: Path, all_layers: bool, as_json: bool, output: Path | None) -> 
     from pdlt.ensemble import recorded
     from pdlt.report.tables import run_table
 
-    run = recorded(file)
+    with naming(store="Argument FILE"):
+        run = recorded(file)
     layers = run.layer.values if all_layers else run.layer.values[-1:]
     emit_dataset(run, "\n\n".join(run_table(run, int(layer)) for layer in layers), as_json, output)
 
@@ -117,13 +124,26 @@ def _try(path: Path) -> list[dict[str, Any]]:
     try:
         return [_describe(path)]
     except PdltError as error:
-        return [{"file": path.name, "error": str(error)}]
+        return [{"file": path.name, "error": str(error).removeprefix("Argument `store`: ")}]
+
+
+def _short(value: Any) -> str:
+    """Return a value on one line; lists of equal numbers and of consecutive ones are collapsed."""
+    if isinstance(value, str | int):
+        return str(value)
+    if isinstance(value, list) and len(value) > 3 and all(isinstance(item, int | float) for item in value):
+        if len(set(value)) == 1:
+            return f"{value[0]}, {len(value)} times"
+        if value == list(range(value[0], value[0] + len(value))):
+            return f"{value[0]} to {value[-1]}"
+    return json.dumps(value)
 
 
 def _cells(run: dict[str, Any]) -> list[str]:
     if "error" in run:
-        return ["", "", "", run["error"], ""]
+        return ["damaged", "", "", "", ""]
     net = run["network"]
     widths = ",".join(map(str, dict.fromkeys(net["width"])))
     shape = f"{net['activation']}, depth {net['depth']}, width {widths}"
-    return [str(run["samples"]), run["sampler"], str(run["seed"]), shape, ",".join(run["observables"])]
+    samples = str(run["samples"]) if run["blocks"] else "empty"
+    return [samples, run["sampler"], str(run["seed"]), shape, ",".join(run["observables"])]

@@ -15,7 +15,7 @@ from pdlt.cli._options import (
     parse_observables,
     read_inputs,
 )
-from pdlt.cli._sampling import sampling_arguments, sampling_options
+from pdlt.cli._sampling import chosen_layers, layers_options, naming, sampling_arguments, sampling_options
 
 
 @click.command(
@@ -25,6 +25,8 @@ Examples:
   pdlt simulate --sampler path --observables K,Theta,A,B --x '[[1,0]]' --samples 20000
   pdlt simulate --sampler network --samples 2000 --observables K,Theta,A --x '[[1,0]]' --json
   pdlt simulate --observables K,V --x '[[1,0]]' --until-stderr 0.01 --until-time 10m --store run.db --workers 4
+
+Layers are the last one, those of --layers 2,4 or --all-layers; a store that is there is continued with its own.
 """,
 )
 @network_options
@@ -32,12 +34,13 @@ Examples:
 @click.option("--samples", type=int, help="Networks to draw (10000); with --until-... the most (10^9).")
 @sampling_options
 @click.option("--store", type=click.Path(path_type=Path), help="SQLite file that makes the run resumable.")
-@click.option("--all-layers", is_flag=True, help="Print every layer, not only the last.")
+@layers_options
 @output_options(".json, .csv")
 def command(
     observables: str | None,
     samples: int | None,
     store: Path | None,
+    layers: str | None,
     all_layers: bool,
     as_json: bool,
     output: Path | None,
@@ -50,9 +53,11 @@ def command(
     from pdlt.ensemble import simulate
     from pdlt.report.tables import run_table
 
-    run = simulate(net, x, parse_observables(observables), samples=samples, store=store, **sampling)
-    layers = run.layer.values if all_layers else run.layer.values[-1:]
-    tables = [run_table(run, int(layer)) for layer in layers]
+    chosen, printed = chosen_layers(layers, all_layers, net.depth, store)
+    with naming():
+        names = parse_observables(observables)
+        run = simulate(net, x, names, samples=samples, layers=chosen, store=store, **sampling)
+    tables = [run_table(run, layer) for layer in sorted(set(printed))]
     emit_dataset(run, "\n\n".join([*tables, *reached(run)]), as_json, output)
 
 

@@ -20,7 +20,7 @@ from pdlt.cli._options import (
     write_text,
     z_max_option,
 )
-from pdlt.cli._sampling import sampling_arguments, sampling_options
+from pdlt.cli._sampling import naming, sampling_arguments, sampling_options
 from pdlt.errors import PdltError
 
 
@@ -72,18 +72,10 @@ def command(
     from pdlt.report.sweep import sweep_table
     from pdlt.sweep import sweep
 
-    result = sweep(
-        net,
-        x,
-        parse_observables(observables),
-        ns,
-        ls,
-        samples=None if samples is None else parse_numbers("samples", samples, int),
-        order=order,
-        degree=degree,
-        stores=stores,
-        **sampling,
-    )
+    counts = None if samples is None else parse_numbers("samples", samples, int)
+    names = parse_observables(observables)
+    with naming():
+        result = sweep(net, x, names, ns, ls, samples=counts, order=order, degree=degree, stores=stores, **sampling)
     if output is not None:
         if output.suffix in FIGURES:
             result.plot(output)

@@ -20,14 +20,17 @@ activation's JAX function, the errors and the double-precision switch, and nothi
     store       block means in an SQLite file, so that a run can be continued
     statistics  block means -> sums that merge -> cumulants with jackknife errors
     forecast    what a run will cost
+    doubt       when a standard error is not to be believed
+    underflow   inputs so small that kernels become 0
     stopping    when a run has measured enough
     results     estimates -> dataset
     simulate    the driver
     recorded    a run read back from its file
 """
 
+from pdlt.ensemble.doubt import DoubtfulErrorsWarning
 from pdlt.ensemble.recorded import recorded
 from pdlt.ensemble.simulate import simulate
 from pdlt.ensemble.statistics import Accumulator
 
-__all__ = ["Accumulator", "recorded", "simulate"]
+__all__ = ["Accumulator", "DoubtfulErrorsWarning", "recorded", "simulate"]

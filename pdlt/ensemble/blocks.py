@@ -109,6 +109,6 @@ def overflow(layer: int, precision: str) -> PdltError:
     """Return the error that says in which layer numbers stopped being finite."""
     remedy = 'precision="float64", or ' if precision == "float32" else ""
     return PdltError(
-        f"Argument `net`: the ensemble overflows {precision} at layer {layer}; choose {remedy}smaller C_b, C_W, "
-        "lambda_b, lambda_W or depth."
+        f"Argument `net`: the ensemble overflows {precision} at layer {layer}; choose {remedy}smaller inputs, "
+        "C_b, C_W, lambda_b, lambda_W or depth."
     )

@@ -28,7 +28,9 @@ DEGREE = 4  # of the Hermite polynomials
 FEATURES = 14  # at most, of one layer; with more inputs the degree is smaller
 PILOT = 50  # draws for each coefficient of the fit
 NARROW = 16  # below this width averages of He_4 have heavy tails: controls add noise there, and error bars suffer
+DEEP = 0.12  # largest sum of 1/width: products of averages over many layers have heavy tails as well
 MOST = 500  # features of all layers: the fit takes their cube
+PILOT_NORMALS = 1e8  # that the pilot draws at most: a few seconds
 BATCH = 50  # draws of the pilot together
 
 
@@ -89,7 +91,11 @@ def features(eps: Array) -> Array:
 def worthwhile(widths: Sequence[int], n_inputs: int) -> bool:
     """Return whether controls pay for paths through layers of these widths."""
     few = n_inputs * (n_inputs + 3) // 2 <= FEATURES
-    return min(widths) >= NARROW and few and len(widths) * count(n_inputs) <= MOST
+    light = min(widths) >= NARROW and sum(1 / n for n in widths) <= DEEP
+    if not (few and light):
+        return False
+    total = len(widths) * count(n_inputs)
+    return total <= MOST and PILOT * (total + 1) * n_inputs * sum(widths) <= PILOT_NORMALS
 
 
 def count(n_inputs: int) -> int:

@@ -35,6 +35,10 @@ TASK_BYTES = 2.0**26  # of block means in one task
 WRITE_EVERY = 1.0  # seconds between transactions
 MOST_WORKERS = 10_000
 ATTEMPTS = 3  # at a task, and at replacing a pool of local processes before anything is drawn
+GUARD = (
+    " No process has ever delivered anything. New processes import the script that starts them: put what it does under "
+    '`if __name__ == "__main__":` (docs/distribution.md).'
+)
 
 
 class Here(Executor):
@@ -99,7 +103,12 @@ def executing(given: Any) -> Iterator[Executor]:
     """
     if given is None:
         yield Here()
-    elif isinstance(given, numbers.Integral) and not isinstance(given, bool) and 1 <= int(given) <= MOST_WORKERS:
+        return
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A script without `if __name__ == "__main__":`, imported by a process that it started. Python would print a
+        # hundred lines for each such process; the one that started them says what is wrong.
+        raise SystemExit(1)
+    if isinstance(given, numbers.Integral) and not isinstance(given, bool) and 1 <= int(given) <= MOST_WORKERS:
         pool = Processes(int(given))
         try:
             yield pool
@@ -317,6 +326,8 @@ class Drawing:
         """Replace a broken pool of ours and hand out again what it had not answered; give up on others."""
         self._renewals += 1
         if not isinstance(self._executor, Processes) or self._renewals > ATTEMPTS:
+            if self._seconds is None:
+                raise PdltError(f"Argument `executor`: all workers ended at once ({error}).{GUARD}") from None
             raise PdltError(f"Argument `executor` has lost a worker ({error}).{self._advice()}") from error
         self._executor.renew()
         for task in self._queue:

@@ -42,6 +42,9 @@ Feature = tuple[tuple[int, int], ...]  # a product over neurons of derivatives (
 EPS = -1
 LOST = 1e-4  # largest share of a number that rounding may take
 PATHS = 10  # from which it is seen
+#: Least width of the layers that make G random, with several inputs. Below, some paths come so near to a singular G
+#: (all neurons dead on both inputs, say) that a few in 10^5 carry rounding errors larger than everything else.
+NARROWEST = {"smooth": 8, "kinked": 16}
 PILOT_BYTES = 2.0**30  # what the pilot may take; without it there are no controls
 PILOT_SEED = 0x70646C74  # of the fit of the controls; keys of blocks are derived in another way
 
@@ -61,7 +64,8 @@ def sampler(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], layers: tuple[
 
     Raises:
         PdltError: if the recursion of these moments for so many inputs is too long, or inputs are so nearly parallel,
-            at the start or in a deep layer, that rounding would take more than LOST of a moment.
+            at the start, in a deep layer or on rare paths through narrow layers, that rounding would take more than
+            LOST of a moment.
     """
     n_inputs = len(x)
     _require_resolved(net, x, moments, max(layers))
@@ -165,8 +169,16 @@ def _require_resolved(net: MLP, x: np.ndarray, moments: tuple[Moment, ...], last
         PdltError: naming the layer.
     """
     directions = _directions(moments)
-    if len(x) == 1 or directions == 0:
+    if len(np.unique(x, axis=0)) == 1 or directions == 0:
         return
+    least = NARROWEST["smooth" if net.activation.is_smooth else "kinked"]
+    narrow = [layer for layer, width in enumerate(net.width[: last - 2], start=1) if width < least]
+    if narrow:
+        raise PdltError(
+            "Argument `width`: with several inputs the sampler 'path' divides by the covariance of hidden layers and "
+            f"needs all of them but the last at least {least} wide, but layer {narrow[0]} has "
+            f'{net.width[narrow[0] - 1]}; use sampler="jets".'
+        )
     gram = net.C_b[0] + net.C_W[0] * x @ x.T / x.shape[1]
 
     def step(width: int, g: Array, key_scale: tuple[Array, Array]) -> tuple[Array, Array]:

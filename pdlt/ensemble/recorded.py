@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pdlt.ensemble import doubt
 from pdlt.ensemble.blocks import moment_shapes, vector_size
 from pdlt.ensemble.results import dataset, fan_in, provenance
 from pdlt.ensemble.specs import NAMED, cumulants
@@ -31,6 +32,9 @@ def recorded(path: str | Path) -> "xarray.Dataset":
     Raises:
         PdltError: if the file is not a run store or is damaged, or holds fewer than two blocks, or than the
             components of a cumulant.
+
+    Warns:
+        DoubtfulErrorsWarning: as `simulate`.
     """
     with Store(path) as store:
         record = store.record
@@ -53,6 +57,9 @@ def recorded(path: str | Path) -> "xarray.Dataset":
         )
     attrs = provenance(net, x, (1, *layers), spec, total.blocks, record.versions)
     results = estimates(measured, total, shapes, fan_in(net, x, layers), ROUNDING[spec["precision"]])
+    doubts = doubt.doubtful(net, measured, results, layers, attrs["samples"])
+    doubt.warn(net, measured, layers, doubts, attrs["samples"])
+    attrs |= doubt.attributes(doubts)
     measured.sort(key=lambda c: [*NAMED, c.name].index(c.name))
     return dataset(net, x, measured, (1, *layers), results, attrs)
 

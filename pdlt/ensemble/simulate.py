@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from pdlt.ensemble import doubt
 from pdlt.ensemble.blocks import BLOCK, OUTPUTS, PRECISIONS, SAMPLERS, STREAM, moment_shapes, overflow, vector_size
 from pdlt.ensemble.execution import MOST_WORKERS, Drawing, Here, Processes, executing
-from pdlt.ensemble.forecast import cost, forecast, require
+from pdlt.ensemble.forecast import WORTH_SAYING, cost, duration, forecast, require
 from pdlt.ensemble.results import dataset, fan_in, provenance, sha256, versions
 from pdlt.ensemble.specs import Cumulant, cumulants, moments
 from pdlt.ensemble.statistics import ROUNDING, Accumulator, Estimate, estimates
@@ -31,6 +32,7 @@ from pdlt.ensemble.stopping import Halves, Limits, Precision, next_checkpoint
 from pdlt.ensemble.stopping import precision as reached
 from pdlt.ensemble.store import Record, Store
 from pdlt.ensemble.tasks import Recipe
+from pdlt.ensemble.underflow import warn_of_underflow
 from pdlt.errors import PdltError, suggest
 from pdlt.networks import MLP, check_inputs
 
@@ -78,7 +80,8 @@ def simulate(
         batch: samples in a task, rounded up to whole blocks; default: what takes 0.2 seconds here, or 1 on an
             executor. Results do not depend on it, bit for bit; memory is bounded by drawing large blocks in parts.
         progress: True or False to force a progress bar on stderr or none; None shows one on terminals, after
-            two seconds. With it comes an estimate of time, memory and disk space if the run will be long.
+            two seconds. Unless it is False, a run that will take more than about a minute says so on stderr, terminal
+            or not: a guess before anything is drawn, and time, memory and disk space after the first block.
         store: an SQLite file that keeps the blocks; an interrupted run continues from it to the same bits,
             and a run asked for more samples reuses them.
         until_stderr: stop when the standard error of every observable at every layer above 1, relative to the
@@ -102,12 +105,17 @@ def simulate(
         Derivatives of activations with kinks are the pointwise ones, as the attribute `kinks` says: they are
         not the expectations with Dirac terms. The other attributes tell what made the result; with `until_stderr` or
         `until_time` also what ended the run (`stopped` is "stderr", "time" or "samples") and the largest relative
-        standard error reached, with the observable and layer it belongs to.
+        standard error reached, with the observable and layer it belongs to. Where standard errors are not to be
+        believed, `errors_doubtful` lists the observables and `errors_doubtful_from` the first layer of each.
 
     Raises:
         PdltError: for bad arguments, a store of another run or one that cannot be read or written, a size beyond
             the machine's memory or ten years, a lost worker that cannot be replaced, and if the ensemble overflows
             (the message names the layer).
+
+    Warns:
+        DoubtfulErrorsWarning: where rare networks carry an average, so that its standard error means nothing.
+        UserWarning: for inputs so small that kernels become 0.
     """
     x = check_inputs(x)
     if not isinstance(net, MLP):
@@ -144,6 +152,11 @@ def simulate(
         attrs |= {"relative_stderr_of": [outcome.precision.observable, outcome.precision.layer]}
         asked_for = {"until_stderr": limits.until_stderr, "until_time": limits.until_time}
         attrs |= {name: value for name, value in asked_for.items() if value is not None}
+    if fluctuating:
+        doubts = doubt.doubtful(net, measured, outcome.results, fluctuating, attrs["samples"])
+        doubt.warn(net, measured, fluctuating, doubts, attrs["samples"])
+        attrs |= doubt.attributes(doubts)
+        warn_of_underflow(net, x, measured, outcome.results, fluctuating, precision)
     return dataset(net, x, measured, asked, outcome.results, attrs)
 
 
@@ -199,10 +212,17 @@ def _sample(
         disk = 8 * size if store is not None else 0
         memory = needed.drawing + needed.estimating
         text = "" if limits.sequential else forecast(seconds, limits.blocks, memory, disk)
-        if text and not bar.disable:
+        if text and progress is not False:
             bar.write(text, file=sys.stderr)
 
     with Store(store, record) if store is not None else nullcontext() as run, bar:
+        if needed.seconds > WORTH_SAYING and progress is not False:
+            known = len(run.numbers()) if run is not None else 0
+            guess = needed.seconds * max(0, 1 - known / limits.blocks)
+            if guess > WORTH_SAYING:
+                least = "at least " if limits.sequential else ""
+                text = f"A rough guess: this run will take {least}{duration(guess)} of computing. Ctrl-C ends it."
+                bar.write(text, file=sys.stderr)
         recipe = Recipe(json.dumps(record.spec), np.ascontiguousarray(x).tobytes())
         drawing = Drawing(
             recipe, size, len(sums), kind, executor, run, batch, deadline, lambda n: bar.update(n * BLOCK), announce
@@ -270,7 +290,12 @@ def _heads(sampler: str, outputs: Any) -> int | None:
 
 def _integer(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
-        raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}, but got {value!r}.")
+        hint = ""
+        if isinstance(value, float) and value.is_integer() and low <= value <= high:
+            hint = f" Write {int(value)}."
+        elif name == "samples" and isinstance(value, int | float) and value > high:
+            hint = " To go on until the errors are small or time is up, give until_stderr or until_time."
+        raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}, but got {value!r}.{hint}")
     return int(value)
 
 

@@ -133,11 +133,17 @@ class Estimate:
         value: unbiased estimate.
         stderr: its standard error.
         rounding: per layer, how large a standard error can get by rounding alone.
+        moment: per layer, the largest |moment| of the product of the components, times n^(k-1).
+        share: how much of the sum of squares behind the standard error comes from one group, the largest one.
+        groups: how many groups there are.
     """
 
     value: np.ndarray
     stderr: np.ndarray
     rounding: np.ndarray
+    moment: np.ndarray
+    share: np.ndarray
+    groups: int
 
 
 def estimates(
@@ -166,9 +172,9 @@ def estimates(
         for c in measured:
             own = {moment: sums[moment] for moment in moments([c])}
             scale = (fan_in ** (c.order - 1)).reshape(-1, *(1,) * (2 * c.order))
-            value, error = unbiased(c, own, counts), jackknife(own, counts, partial(cumulant, c))
+            value, (error, share) = unbiased(c, own, counts), jackknife(own, counts, partial(cumulant, c))
             largest = np.abs(sums[c.pairs].sum(axis=0) / total.blocks * scale).reshape(len(fan_in), -1).max(axis=1)
-            results[c.name] = Estimate(value * scale, error * scale, rounding * largest)
+            results[c.name] = Estimate(value * scale, error * scale, rounding * largest, largest, share, len(counts))
     return results
 
 
@@ -217,8 +223,10 @@ def unbiased(spec: Cumulant, sums: Averages, counts: np.ndarray) -> np.ndarray:
     return np.asarray(total)
 
 
-def jackknife(sums: Averages, counts: np.ndarray, estimator: Callable[[Averages], np.ndarray]) -> np.ndarray:
-    """Return the standard error of an estimate, from deleting one group at a time.
+def jackknife(
+    sums: Averages, counts: np.ndarray, estimator: Callable[[Averages], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard error of an estimate, from deleting one group at a time, and the share of one group in it.
 
     Args:
         sums: for each moment the sum of block means in every group, shape (groups, ...).
@@ -226,7 +234,8 @@ def jackknife(sums: Averages, counts: np.ndarray, estimator: Callable[[Averages]
         estimator: function of moments of shape (..., same), broadcasting over leading axes.
 
     Returns:
-        Array of the estimator's shape.
+        Two arrays of the estimator's shape: standard errors, and how much of the sum of squares behind each comes from
+        the group that contributes most.
     """
     number = counts.sum()
     totals = {moment: values.sum(axis=0) for moment, values in sums.items()}
@@ -242,7 +251,9 @@ def jackknife(sums: Averages, counts: np.ndarray, estimator: Callable[[Averages]
     corrected = groups * full - (weight(1 - counts / number, full.ndim) * without).sum(axis=0)
     ratio = weight(number / counts, full.ndim)
     pseudo = ratio * full - (ratio - 1) * without
-    return np.sqrt(((pseudo - corrected) ** 2 / (ratio - 1)).sum(axis=0) / groups)
+    squares = (pseudo - corrected) ** 2 / (ratio - 1)
+    total = squares.sum(axis=0)
+    return np.sqrt(total / groups), squares.max(axis=0) / np.where(total > 0, total, 1.0)
 
 
 def _product(factors: Sequence[tuple[np.ndarray, Sequence[int]]], axes: Sequence[int]) -> np.ndarray:

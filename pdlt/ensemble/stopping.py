@@ -121,7 +121,17 @@ class Halves:
                 (first[name].value + second[name].value) / 2,
                 np.hypot(first[name].stderr, second[name].stderr) / 2,
                 np.maximum(first[name].rounding, second[name].rounding),
+                np.maximum(first[name].moment, second[name].moment),
+                _share(first[name], second[name]),
+                first[name].groups + second[name].groups,
             )
             for name in first
         }
         return mean, blocks_0 + blocks_1
+
+
+def _share(first: Estimate, second: Estimate) -> np.ndarray:
+    """Return the largest share of one group in the squared error of the mean of two independent estimates."""
+    largest = np.maximum(first.share * first.stderr**2, second.share * second.stderr**2)
+    total = first.stderr**2 + second.stderr**2
+    return largest / np.where(total > 0, total, 1.0)

@@ -12,6 +12,7 @@ makes the end of a transaction survive a loss of power; at one transaction a sec
 import hashlib
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pdlt.errors import PdltError
 
 APPLICATION_ID = 0x70646C74  # "pdlt", kept in the file's header
 FORMAT = 2
+FEW_INPUTS = 12  # numbers that a message shows
 PATIENCE = 60.0  # seconds to wait for another process that writes the same file
 
 _SCHEMA = (
@@ -61,7 +63,7 @@ class Store:
     """The blocks of one run; a context manager.
 
     Args:
-        path: the file. Opening it changes nothing; `prepare` and `write` create it.
+        path: the file. Opening it changes nothing; `write` creates it.
         record: the run; None to take it from the file.
 
     Raises:
@@ -126,8 +128,21 @@ class Store:
         return found
 
     def prepare(self) -> None:
-        """Create the file if it is not there, and find out early whether it can be written."""
-        self.write({})
+        """Find out early whether the file can be written, or a new one created; that is left to the first blocks.
+
+        Raises:
+            PdltError: if not.
+        """
+        if is_store(self.path):
+            self.write({})
+            return
+        try:
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
+            if self.path.exists():
+                self.path.open("r+b").close()
+        except OSError as error:
+            raise PdltError(f"Argument `store`: {str(self.path)!r} cannot be written ({error.strerror}).") from None
 
     def write(self, blocks: Mapping[int, np.ndarray]) -> None:
         """Add blocks in one transaction; those already there are left as they are.
@@ -169,7 +184,13 @@ class Store:
         return asked
 
     def _check_same(self, found: Record, asked: Record) -> None:
-        difference = "; ".join(_difference(found.spec, json.loads(_texts(asked)[0])))
+        stored, wanted = dict(found.spec), json.loads(_texts(asked)[0])
+        inputs = _different_inputs(found.inputs, asked.inputs)
+        if inputs:  # in words, not as two hashes
+            for key in ("inputs_sha256", "inputs_shape"):
+                stored.pop(key, None)
+                wanted.pop(key, None)
+        difference = "; ".join([*inputs, *_difference(stored, wanted)])
         if difference:
             raise PdltError(f"Argument `store`: {str(self.path)!r} holds another run: {difference}.")
 
@@ -188,7 +209,8 @@ class Store:
             code = "_".join(getattr(error, "sqlite_errorname", "SQLITE_CORRUPT").split("_")[:2])
             reason = _TROUBLE.get(code, "SQLite reports an error")
             raise PdltError(
-                f"Argument `store`: {str(self.path)!r} cannot be used as a run store: {reason} ({error})."
+                f"Argument `store`: {str(self.path)!r} cannot be used as a run store: {reason} "
+                f"({' '.join(str(error).split())})."
             ) from error
 
 
@@ -257,6 +279,20 @@ def _digest(record: Record) -> bytes:
 
 def _seal(record: Record) -> bytes:
     return hashlib.blake2b(_texts(record)[2].encode(), digest_size=16, key=_digest(record)).digest()
+
+
+def _different_inputs(stored: np.ndarray, asked: np.ndarray) -> list[str]:
+    """Return how the inputs differ, in words; nothing if they do not."""
+    if stored.shape != asked.shape:
+        return [f"the inputs have shape {stored.shape} in the file, but {np.shape(asked)} is asked for"]
+    old, new = (np.ascontiguousarray(x, dtype="<f8").view("<u8") for x in (stored, asked))
+    if np.array_equal(old, new):  # which tells 0.0 from -0.0, as the hash does
+        return []
+    if stored.size <= FEW_INPUTS:
+        return [f"the inputs are {stored.tolist()} in the file, but {asked.tolist()} are asked for"]
+    row, column = np.argwhere(old != new)[0]
+    values = f"x[{row}, {column}] is {float(stored[row, column])!r} in the file, but {float(asked[row, column])!r} here"
+    return [f"the inputs, of shape {stored.shape}, differ, at first in {values}"]
 
 
 def _difference(stored: Any, asked: Any, where: str = "") -> Iterator[str]:

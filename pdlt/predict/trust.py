@@ -161,7 +161,8 @@ def _message(prediction: "xarray.Dataset", found: Neglect, n: np.ndarray) -> str
         f"At depth {prediction.sizes['layer']} and {at} this network is too deep for its width: the expansion in "
         f"1/width to order {prediction.attrs['order']} cannot be trusted from layer {found.first} on. What it leaves "
         f"out is estimated to be {size} at layer {found.worst}.{_fluctuation(prediction, found, n)} Use {wider} at "
-        f"this depth, depth {found.first - 1} or less at this width, or measure it (pdlt.simulate)."
+        f"this depth, depth {found.first - 1} or less at this width, or measure it "
+        "(pdlt.simulate, which warns where it cannot)."
     )
 
 

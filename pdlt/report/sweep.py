@@ -135,6 +135,11 @@ def warnings_of(sweep: Sweep) -> list[str]:
             f"A run of {fewest} networks does not know its own standard errors, and z-scores come out too large. Take "
             f"{_FEW} or more for each width."
         )
+    if sweep.doubtful:
+        texts.append(
+            "Rare networks carry the averages of these measurements; their standard errors are not to be believed: "
+            f"{sweep.doubtful_text}."
+        )
     if biased:
         texts.append(
             f"No series with fewer coefficients than widths suffices for {_few(biased)}: errors there do not contain "

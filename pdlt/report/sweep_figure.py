@@ -1,7 +1,8 @@
 """Figures of a sweep: series and residuals against width, coefficients against depth. Needs matplotlib."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _MARKERS = "os^Dv"
 #: A fitted curve is drawn if its leading coefficient is this many standard errors from zero.
 _RESOLVED = 3
+#: Characters of a title over one panel, and tick labels side by side.
+_LETTERS, _LABELS = 44, 14
 
 
 def draw(sweep: Sweep, path: Path, depth: int | None = None) -> None:
@@ -61,7 +64,7 @@ def _against_width(sweep: Sweep, path: Path, depth: int, panels: tuple[Callable,
         for axes, (place, series) in zip(row, chosen.items(), strict=True):
             panel(axes, place, series)
             axes.set_title(f"${_letter(place.observable)}$")
-    figure.suptitle(f"depth {depth}, first input: measured (±2 stderr), fitted and derived", fontsize=10)
+    _title(figure, f"depth {depth}, first input: measured (±2 stderr), fitted and derived", len(chosen))
     _save(figure, path)
 
 
@@ -74,7 +77,7 @@ def against_depth(sweep: Sweep, path: Path) -> None:
     for column, name in enumerate(names):
         _coefficient_panel(grid[0, column], sweep, name)
         _ratio_panel(grid[1, column], sweep, name)
-    figure.suptitle("first input: measured (points, ±2 stderr) and derived (lines)", fontsize=10)
+    _title(figure, "first input: measured (points, ±2 stderr) and derived (lines)", len(names))
     _save(figure, path)
 
 
@@ -92,6 +95,7 @@ def _series_panel(axes: Any, place: "Place", s: "Series") -> None:
     ends = [low, high, *s.derived[:1]]
     margin = 0.15 * (max(ends) - min(ends))
     axes.set(xlabel="1/n", xlim=(0, inverse[-1]))
+    axes.locator_params(axis="x", nbins=6)
     if margin > 0:
         axes.set_ylim(min(ends) - margin, max(ends) + margin)
     axes.legend(fontsize=6)
@@ -99,12 +103,13 @@ def _series_panel(axes: Any, place: "Place", s: "Series") -> None:
 
 def _residual_panel(axes: Any, place: "Place", s: "Series") -> None:
     n = np.geomspace(0.95 * s.n.min(), 1.05 * s.n.max(), 100)
-    lowest = []
+    lowest, hidden = [], 0
     for terms in range(1, len(s.derived) + 1):
         colour = f"C{terms - 1}"
         order = observable(place.observable).leading_order + terms - 1
         residual = np.abs(s.measured - s.truncated(terms))
         seen = residual > s.stderr
+        hidden += int((~seen).sum())
         if not seen.any():
             continue
         label = f"after order {order}, dashed $n^{{-{terms}}}$"
@@ -115,18 +120,24 @@ def _residual_panel(axes: Any, place: "Place", s: "Series") -> None:
         resolved = fit is not None and abs(fit.values[0]) > _RESOLVED * fit.stderr[0]
         if fit is not None and resolved:
             axes.plot(n, np.abs(fit.at(n)[0]), color=colour, linewidth=0.8)
-        if terms < len(s.derived) or resolved:
-            first = s.derived[terms] if terms < len(s.derived) else fit.values[0]  # type: ignore[union-attr]
-            axes.plot(n, np.abs(first) * n**-terms, "--", color=colour, linewidth=0.8)
+        first = s.derived[terms] if terms < len(s.derived) else fit.values[0] if fit is not None and resolved else 0.0
+        if not first:  # neither derived nor resolved: the height of the points, the slope of theory
+            weights, powers = s.n[seen] ** -terms / s.stderr[seen] ** 2, s.n[seen] ** -terms
+            first = (weights * residual[seen]).sum() / (weights * powers).sum() if s.stderr[seen].all() else 0.0
+        axes.plot(n, np.abs(first) * n**-terms, "--", color=colour, linewidth=0.8)
     axes.set(xlabel="n", ylabel="|measured - derived|")
     if not lowest:  # a logarithmic axis needs something to show
         axes.text(0.5, 0.5, "no residual beyond its error", ha="center", transform=axes.transAxes, fontsize=7)
         return
     axes.set(xscale="log", yscale="log")
     axes.set_ylim(bottom=0.3 * min(lowest))
-    axes.set_xticks(s.n, [f"{w:g}" for w in s.n])
-    axes.minorticks_off()
-    axes.legend(fontsize=6)
+    _ticks(axes, s.n, logarithmic=True)
+    _log_labels(axes.yaxis)
+    if hidden:
+        note = f"{hidden} residual{'s' if hidden > 1 else ''} below {'their' if hidden > 1 else 'its'} error not shown"
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+        axes.text(0.03, 0.02, note, transform=axes.transAxes, fontsize=6, bbox=box)
+    axes.legend(fontsize=6, loc="upper right")
 
 
 def _coefficient_panel(axes: Any, sweep: Sweep, name: str) -> None:
@@ -148,6 +159,7 @@ def _coefficient_panel(axes: Any, sweep: Sweep, name: str) -> None:
                 axes.errorbar(depth, value, 2 * error, fmt="o", color=f"C{j}", markersize=3, capsize=2)
     axes.axhline(0, color="0.7", linewidth=0.8)
     axes.set(title=f"coefficients of ${_letter(name)}$", xlabel="depth L")
+    _ticks(axes, list(found), logarithmic=False)
     if axes.get_legend_handles_labels()[0]:  # at order 0 a mean has no corrections
         axes.legend(fontsize=6)
 
@@ -173,6 +185,8 @@ def _ratio_panel(axes: Any, sweep: Sweep, name: str) -> None:
     what = f"{_letter(name)}(n) - {_letter(name)}" if leading == 0 else f"{_letter(name)}{below}"
     if positive:
         axes.set(xscale="log", yscale="log")
+        _log_labels(axes.xaxis)
+        _log_labels(axes.yaxis)
     else:
         axes.axhline(0, color="0.7", linewidth=0.8)
     axes.set(xlabel="depth/width", ylabel=f"${what}$ over {_natural(name)}")
@@ -190,6 +204,41 @@ def _natural(name: str) -> str:
     powers = {"K": sum(1 - len(slot) for slot in slots) / 2, r"\Theta": sum(len(slot) for slot in slots) / 2}
     parts = [letter + (f"^{{{power:g}}}" if power != 1 else "") for letter, power in powers.items() if power]
     return f"${' '.join(parts)}$"
+
+
+def _title(figure: Any, text: str, columns: int) -> None:
+    """Put a title over all panels, on as many lines as it needs."""
+    figure.suptitle("\n".join(wrap(text, _LETTERS * columns)), fontsize=10)
+
+
+def _ticks(axes: Any, values: Sequence[float] | np.ndarray, logarithmic: bool) -> None:
+    """Mark on the horizontal axis the values that were measured, as many as there is room for; the largest first."""
+    at = np.log(values) if logarithmic else np.asarray(values, dtype=float)
+    apart = (at.max() - at.min()) / _LABELS
+    kept: list[int] = []
+    for k in np.argsort(-at, kind="stable"):
+        room = apart * max(1.0, len(f"{values[k]:g}") / 2)
+        if not kept or at[kept[-1]] - at[k] >= room:
+            kept.append(int(k))
+    axes.set_xticks([values[k] for k in kept], [f"{values[k]:g}" for k in kept])
+    axes.xaxis.set_minor_locator(_ticker().NullLocator())
+
+
+def _log_labels(axis: Any) -> None:
+    """Label decades of a logarithmic axis, and 1, 2, 5 if it has fewer than two of them; nothing in between."""
+    low, high = axis.get_view_interval()
+    ticker = _ticker()
+    if high < 100 * low:
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _ticker() -> Any:
+    _pyplot()
+    import matplotlib.ticker
+
+    return matplotlib.ticker
 
 
 def _panels(rows: int, columns: int) -> tuple[Any, Any]:

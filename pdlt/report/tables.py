@@ -18,6 +18,8 @@ entry: indices of the inputs, from 0, in the order of the tensor's axes
 truncation: estimated size of the first order in 1/n that is left out
 z: difference over stderr; z_total: over stderr and truncation added in quadrature"""
 
+DOUBTFUL = "(?): rare networks carry the average; this standard error is not to be believed"
+
 
 def series(values: list[float]) -> str:
     """Return a truncated series in 1/n as text, e.g. "2.848349 - 0.009745/n + O(1/n^2)"."""
@@ -67,26 +69,35 @@ def run_table(run: "xarray.Dataset", layer: int | None = None) -> str:
             continue
         values, errors = (run[key].sel(layer=layer).values for key in (name, f"{name}_stderr"))
         for entry in _independent(str(name), values.shape):
-            rows.append([_label(str(name), entry), measured(float(values[entry]), float(errors[entry]))])
+            mark = " (?)" if _doubted(run.attrs, str(name), layer) else ""
+            rows.append([_label(str(name), entry), measured(float(values[entry]), float(errors[entry])) + mark])
     head = f"{network_title(run)}\nlayer {layer}, {run_title(run)}"
-    return "\n".join([head, "", align(["entry", "measured"], rows, "<<")])
+    note = [DOUBTFUL] if any(row[1].endswith(" (?)") for row in rows) else []
+    return "\n".join([head, "", align(["entry", "measured"], rows, "<<"), *note])
 
 
-def comparison_table(table: "pandas.DataFrame") -> str:
-    """Return a comparison as text: theory with its truncation, measurement with its standard error, z."""
+def comparison_table(table: "pandas.DataFrame", run: "xarray.Dataset | None" = None) -> str:
+    """Return a comparison as text: theory with its truncation, measurement with its standard error, z.
+
+    Args:
+        table: from `pdlt.compare`.
+        run: the measurement, which knows whether its errors are doubtful.
+    """
+    attrs = {} if run is None else run.attrs
+    doubted = [_doubted(attrs, row.observable, row.layer) for row in table.itertuples()]
     rows = [
         [
             _label(row.observable, row.entry),
             str(row.layer),
             measured(row.prediction, row.neglected),
-            measured(row.measured, row.stderr),
+            measured(row.measured, row.stderr) + (" (?)" if doubt else ""),
             f"{row.z:+.2f}",
             f"{row.z_total:+.2f}",
         ]
-        for row in table.itertuples()
+        for row, doubt in zip(table.itertuples(), doubted, strict=True)
     ]
     head = ["entry", "layer", "theory ± truncation", "measured ± stderr", "z", "z_total"]
-    return align(head, rows, "<>>>>>") + "\n" + NOTE
+    return "\n".join([align(head, rows, "<>>>>>"), NOTE, *([DOUBTFUL] if any(doubted) else [])])
 
 
 def demo_table(tables: "dict[str, pandas.DataFrame]", entries: int | None = None) -> str:
@@ -126,6 +137,12 @@ def measured(value: float, error: float) -> str:
         return f"{value:.6g}"
     digits = max(0, 1 - int(np.floor(np.log10(error)))) if error < 100 else 0
     return f"{value:.{digits}f} ± {error:.{digits}f}" if digits < 9 else f"{value:.3e} ± {error:.1e}"
+
+
+def _doubted(attrs: dict[str, Any], name: str, layer: int) -> bool:
+    """Return whether a measurement with these attributes has doubtful errors of an observable in a layer."""
+    where = zip(attrs.get("errors_doubtful", []), attrs.get("errors_doubtful_from", []), strict=True)
+    return any(name == doubtful and layer >= first for doubtful, first in where)
 
 
 def run_title(run: "xarray.Dataset") -> str:

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdlt.ensemble import simulate
+from pdlt.ensemble import DoubtfulErrorsWarning, simulate
 from pdlt.ensemble.execution import executing
 from pdlt.errors import PdltError
 from pdlt.networks import LARGEST, MLP, check_inputs
@@ -66,6 +66,9 @@ def sweep(
 
     Raises:
         PdltError: for bad arguments, and whatever `pdlt.predict` and `pdlt.simulate` raise.
+
+    Warns:
+        DoubtfulErrorsWarning: where rare networks carry an average, see `Sweep.doubtful`.
     """
     start = time.monotonic()
     if not isinstance(net, MLP):
@@ -98,22 +101,32 @@ def sweep(
             share = None
             if until_time is not None:
                 share = max(_INSTANT, (start + until_time - time.monotonic()) / (len(nets) - done))
-            runs[depth, n] = simulate(
-                resized,
-                x,
-                list(items),
-                samples=counts[chosen.index(n)],
-                sampler=sampler,
-                seed=seed,
-                layers=[depth],
-                store=None if folder is None else folder / f"depth{depth}_width{n}.db",
-                until_stderr=until_stderr,
-                until_time=share,
-                executor=pool,
-                precision=precision,
-                outputs=outputs,
-            )
-    return Sweep(tuple(items), predictions, runs, order, degree)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DoubtfulErrorsWarning)  # said of all runs at once, below
+                runs[depth, n] = simulate(
+                    resized,
+                    x,
+                    list(items),
+                    samples=counts[chosen.index(n)],
+                    sampler=sampler,
+                    seed=seed,
+                    layers=[depth],
+                    store=None if folder is None else folder / f"depth{depth}_width{n}.db",
+                    until_stderr=until_stderr,
+                    until_time=share,
+                    executor=pool,
+                    precision=precision,
+                    outputs=outputs,
+                )
+    result = Sweep(tuple(items), predictions, runs, order, degree)
+    if result.doubtful:
+        warnings.warn(
+            "Rare networks carry some averages, so that their standard errors, and the fits, are not to be believed: "
+            f"{result.doubtful_text}. Leave out the smallest widths, or draw more networks (docs/ensembles.md).",
+            DoubtfulErrorsWarning,
+            stacklevel=2,
+        )
+    return result
 
 
 def _predicted(net: MLP, x: Any, names: list[str], order: int) -> "xarray.Dataset":

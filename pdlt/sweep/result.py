@@ -91,6 +91,20 @@ class Sweep:
         """The depths, ascending."""
         return tuple(dict.fromkeys(depth for depth, _ in self.runs))
 
+    @property
+    def doubtful(self) -> tuple[tuple[str, int, int], ...]:
+        """Observable, depth and width of measurements whose standard errors are not to be believed."""
+        places = [(depth, n, run.attrs.get("errors_doubtful", [])) for (depth, n), run in self.runs.items()]
+        return tuple((name, depth, n) for depth, n, names in places for name in names)
+
+    @property
+    def doubtful_text(self) -> str:
+        """Return these in words, e.g. "V at depth 8 (n = 4, 8)"."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for name, depth, n in self.doubtful:
+            found.setdefault((name, depth), []).append(n)
+        return "; ".join(f"{name} at depth {d} (n = {', '.join(map(str, n))})" for (name, d), n in found.items())
+
     @cached_property
     def series(self) -> dict[Place, Series]:
         """Measurements, derived coefficients and fits of every independent entry."""
@@ -188,6 +202,7 @@ class Sweep:
                 {"depth": d, "hidden": json.loads(run.attrs["network"])["width"], "samples": run.attrs["samples"]}
                 for (d, _), run in self.runs.items()
             ],
+            "errors_doubtful": [list(place) for place in self.doubtful],
             **{name: _records(getattr(self, name)) for name in ("coefficients", "fits", "slopes", "residuals")},
             "covariances": [
                 {**place._asdict(), "entry": list(place.entry), "covariance": s.fit.covariance.tolist()}

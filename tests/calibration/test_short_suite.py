@@ -17,6 +17,9 @@ from pdlt.ensemble import simulate
 from pdlt.ensemble.specs import NAMED
 from pdlt.networks import MLP
 
+#: Whether errors are honest is what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore::pdlt.ensemble.DoubtfulErrorsWarning")
+
 SAMPLES = 6000
 REPLICATES = 3
 SCALES = {"C_b": 0.1, "lambda_b": 0.4, "lambda_W": 0.8}

@@ -299,18 +299,34 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path):
     assert path.read_text() == "my precious text without a newline"
 
 
+def refused(case):
+    record = {"case": case, "kind": "samplers", "observable": "K", "sides": ["jets", "path"]}
+    return record | {"refused": "no", "by": "path", "seconds": 0.0}
+
+
+@pytest.mark.parametrize("missing", ["case", "kind", "observable", "sides", "by", "seconds"])
+def test_a_line_with_its_checksum_that_lacks_a_field_is_damage(tmp_path, missing):
+    path, header = tmp_path / "journal.jsonl", {"seed": 1}
+    journal = Journal(path, header)
+    journal.add(refused(0))
+    line = {**refused(1), "case": "1"} if missing == "case" else refused(1)  # Journal.add itself wants the key
+    journal.add({key: value for key, value in line.items() if key != missing or key == "case"})
+    with pytest.raises(PdltError, match="line 3 is damaged"):
+        Journal(path, header)
+
+
 def test_two_processes_do_not_write_one_journal(tmp_path):
     """Each would cut off what the other has written since it read the file."""
     path, header = tmp_path / "journal.jsonl", {"seed": 1}
     first = Journal(path, header)
-    first.add({"case": 0})
+    first.add(refused(0))
     second = Journal(path, header)
-    first.add({"case": 2})
+    first.add(refused(2))
     before = path.read_bytes()
     with pytest.raises(PdltError, match="written by another process since it was read; it was left as it is"):
-        second.add({"case": 1})
+        second.add(refused(1))
     assert path.read_bytes() == before and set(Journal(path, header).records) == {0, 2}
     path.unlink()
     with pytest.raises(PdltError, match="cannot be written"):
-        first.add({"case": 3})
+        first.add(refused(3))
     assert not path.exists()

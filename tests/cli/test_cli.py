@@ -77,7 +77,8 @@ def test_predict_table_prints_a_series(run):
 
 
 def test_simulate_json_has_stderr(run):
-    code, out, _ = run("simulate", *NETWORK, *X, "--observables", "K", "--samples", "200", "--json")
+    arguments = ["--observables", "K", "--samples", "200", "--all-layers", "--json"]
+    code, out, _ = run("simulate", *NETWORK, *X, *arguments)
     entry = json.loads(out)["data"]["K"]
     assert code == 0
     assert np.shape(entry["values"]) == np.shape(entry["stderr"]) == (2, 1, 1)
@@ -158,8 +159,8 @@ BAD = {
     "method": (["predict", *X, "--method", "magic"], "`method`"),
     "kinks": (["predict", *X, "--kinks", "maybe"], "`kinks`"),
     "rtol": (["predict", *X, "--rtol", "-1"], "`rtol`"),
-    "sampler": (["simulate", *X, "--sampler", "dice"], "`sampler`"),
-    "samples": (["simulate", *X, "--samples", "0"], "`samples`"),
+    "sampler": (["simulate", *X, "--sampler", "dice"], "Option --sampler"),
+    "samples": (["simulate", *X, "--samples", "0"], "Option --samples"),
     "overflow": (["predict", *X, "--activation", "z**3", "--depth", "40"], "layer"),
     "output suffix": (["predict", *X, "--observables", "K", "-o", "out.xyz"], "--output"),
     "derive suffix": (["derive", "--observables", "K", "-o", "out.xyz"], ".tex"),

@@ -6,6 +6,7 @@ import pytest
 
 from pdlt.cli import main
 from pdlt.cli._sampling import read_duration
+from pdlt.ensemble.store import Store
 from pdlt.errors import PdltError
 
 NETWORK = ["--depth", "3", "--width", "4", "--x", "[[1,0.5]]", "--observables", "K,a1 a2 | b3 b4"]
@@ -20,7 +21,7 @@ def pdlt(capsys, *arguments):
 
 @pytest.fixture
 def folder(tmp_path, capsys):
-    assert pdlt(capsys, "simulate", *NETWORK, "--samples", 500, "--store", tmp_path / "run.db")[0] == 0
+    assert pdlt(capsys, "simulate", *NETWORK, "--samples", 500, "--all-layers", "--store", tmp_path / "run.db")[0] == 0
     (tmp_path / "notes.txt").write_text("no database")
     return tmp_path
 
@@ -31,7 +32,10 @@ def test_list_shows_stores_marks_damaged_ones_and_passes_over_the_rest(folder, c
     code, out, _ = pdlt(capsys, "runs", "list", folder)
     assert code == 0 and "notes.txt" not in out
     assert "run.db" in out and "tanh, depth 3, width 4" in out and "K,A" in out
-    assert "damaged or truncated" in out
+    (row,) = [line for line in out.splitlines() if line.startswith("cut.db ")]
+    assert row.split() == ["cut.db", "damaged"]
+    (message,) = [line for line in out.splitlines() if line.startswith("cut.db:")]  # on one line, below the table
+    assert "damaged or truncated" in message and out.index(message) > out.index("run.db")
     listed = {run["file"]: run for run in json.loads(pdlt(capsys, "runs", "list", folder, "--json")[1])}
     assert listed["run.db"]["samples"] == 500 and "error" in listed["cut.db"]
     empty = folder / "empty"
@@ -47,9 +51,28 @@ def test_show(folder, capsys):
     assert shown["samples"] == 500 and shown["seed"] == 0 and set(shown["versions"]) == {"pdlt", "jax", "numpy"}
 
 
+def test_show_collapses_what_is_equal_in_all_layers(tmp_path, capsys):
+    arguments = ["--depth", 40, "--width", 6, "--all-layers", "--x", "[[1.0]]", "--observables", "K", "--samples", 100]
+    assert pdlt(capsys, "simulate", *arguments, "--store", tmp_path / "deep.db")[0] == 0
+    out = pdlt(capsys, "runs", "show", tmp_path / "deep.db")[1]
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines()}
+    assert lines["network.width"] == "6, 39 times" and lines["network.C_W"] == "1.0, 40 times"
+    assert lines["layers"] == "2 to 40" and max(map(len, out.splitlines())) < 100
+
+
+def test_a_store_without_blocks_is_called_empty(folder, capsys):
+    with Store(folder / "run.db") as store:
+        record = store.record
+    with Store(folder / "new.db", record) as store:
+        store.write({})
+    out = pdlt(capsys, "runs", "list", folder)[1]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("new.db")] == ["empty"]
+    assert "0 (empty)" in pdlt(capsys, "runs", "show", folder / "new.db")[1]
+
+
 def test_export_gives_what_simulate_gave(folder, capsys):
     original, again = folder / "original.json", folder / "again.json"
-    pdlt(capsys, "simulate", *NETWORK, "--samples", 500, "-o", original)
+    pdlt(capsys, "simulate", *NETWORK, "--samples", 500, "--all-layers", "-o", original)
     assert pdlt(capsys, "runs", "export", folder / "run.db", "-o", again)[0] == 0
     assert json.loads(again.read_text()) == json.loads(original.read_text())
     assert pdlt(capsys, "runs", "export", folder / "run.db", "-o", folder / "run.csv")[0] == 0

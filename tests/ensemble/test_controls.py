@@ -95,17 +95,19 @@ def test_they_take_most_of_the_noise(monkeypatch):
 
 
 def test_none_where_they_would_not_pay():
-    """Narrow layers (heavy tails), many inputs, great depth."""
-    assert controls.worthwhile((16, 64), 1) and controls.worthwhile((64,) * 31, 2)
+    """Narrow layers or many of them (heavy tails), many inputs, a long pilot."""
+    assert controls.worthwhile((16, 64), 1) and controls.worthwhile((512,) * 31, 1)
     assert not controls.worthwhile((15, 64), 1)
+    assert not controls.worthwhile((16,) * 5, 1)
     assert not controls.worthwhile((64,), 5)
-    assert not controls.worthwhile((64,) * 200, 1)
+    assert not controls.worthwhile((10_000,) * 200, 1)
+    assert not controls.worthwhile((100_000,) * 4, 1)
 
 
-@pytest.mark.parametrize("width", [2, 4, 16])
-def test_errors_are_honest_in_narrow_networks(width):
+@pytest.mark.parametrize(("depth", "width", "activation"), [(3, 2, "tanh"), (3, 16, "tanh"), (6, 16, "sin")])
+def test_errors_are_honest_in_narrow_networks(depth, width, activation):
     """The scatter of V over seeds is its standard error; 20 seeds know it to a sixth, a heavy tail would double it."""
-    net = MLP(3, width, "tanh", **SCALES)
-    runs = [simulate(net, X, ["V"], 2_000, "path", layers=[3], seed=seed) for seed in range(20)]
+    net = MLP(depth, width, activation, **{**SCALES, "C_b": 0.3} if depth > 3 else SCALES)
+    runs = [simulate(net, X, ["V"], 2_000, "path", layers=[depth], seed=seed) for seed in range(25, 45)]
     values, errors = (np.array([run[name].item() for run in runs]) for name in ("V", "V_stderr"))
     assert 0.5 < values.std(ddof=1) / np.median(errors) < 1.6

@@ -215,3 +215,21 @@ def alive(pid):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    """Its processes import the script, and would start processes."""
+    script = tmp_path / "script.py"
+    body = 'import pdlt\nrun = pdlt.simulate(pdlt.MLP(3, 12, "tanh"), [[1.0]], ["K"], samples=1000, executor=1)\n'
+    script.write_text(body)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+    assert len(done.stderr.splitlines()) < 40
+
+
+def test_a_lost_worker_that_had_delivered_is_not_blamed_on_the_script():
+    with pytest.raises(PdltError, match="has lost a worker") as caught:
+        run(executor=Unruly({5: BrokenExecutor("gone")}), batch=50)
+    assert "__main__" not in str(caught.value)
+    with pytest.raises(PdltError, match="No process has ever delivered anything"):
+        run(executor=Unruly({call: BrokenExecutor("gone") for call in range(1, 200)}), batch=50)

@@ -219,8 +219,8 @@ def neighbours(distance):
 @pytest.mark.parametrize(
     "net, x, precision, layer",
     [
-        (MLP(3, 6, "tanh", **SCALES), neighbours(1e-4), "float64", 1),
-        (MLP(3, 6, "tanh", **SCALES), neighbours(3e-2), "float32", 1),
+        (MLP(3, 8, "tanh", **SCALES), neighbours(1e-4), "float64", 1),
+        (MLP(3, 8, "tanh", **SCALES), neighbours(3e-2), "float32", 1),
         (MLP(30, 64, "tanh", 0.3, 0.8, 0.5, 1.0), np.array([[1.0, 0.3], [-0.2, 0.9]]), "float64", 10),
     ],
     ids=["close", "single precision", "deep"],
@@ -230,6 +230,18 @@ def test_nearly_parallel_inputs_are_refused(net, x, precision, layer):
     with pytest.raises(PdltError, match=r"parallel at layer \d+") as caught:
         simulate(net, x, ["A"], 100, "path", precision=precision)
     assert int(re.search(r"layer (\d+)", str(caught.value))[1]) >= layer
+
+
+@pytest.mark.parametrize(("net", "layer"), [(MLP(4, (64, 4, 64), "relu"), 2), (MLP(3, (7, 64), "tanh"), 1)])
+def test_narrow_layers_are_refused_with_several_inputs(net, layer):
+    """B of (4, 4, 4) ReLU neurons at an angle of 105 degrees was -2e7 +- 2e7 instead of 105 +- 8: one path in 10^4."""
+    x = [[1, 0.2], [-0.5, 1]]
+    with pytest.raises(PdltError, match=f"layer {layer} has {net.width[layer - 1]}; use sampler"):
+        simulate(net, x, ["B"], 100, "path")
+    # One input, the last hidden layer and what needs no tangents do not divide.
+    simulate(net, x[:1], ["B"], 100, "path", layers=[2])
+    simulate(net, x, ["B"], 100, "path", layers=[2])
+    simulate(net, x, ["K", "V"], 100, "path", layers=[2])
 
 
 @pytest.mark.parametrize("distance", [3e-2, 1e-9])

@@ -66,7 +66,7 @@ def test_errors_are_honest():
     results = []
     for _ in range(2000):
         sums = block_means(rng.exponential(size=6), 3, 2)
-        error = jackknife(sums, np.ones(3), lambda m: cumulant(spec, m))
+        error, _ = jackknife(sums, np.ones(3), lambda m: cumulant(spec, m))
         results.append([unbiased(spec, sums, np.ones(3)).item(), error.item()])
     value, error = np.array(results).T
     assert np.sqrt((error**2).mean()) == pytest.approx(value.std(), rel=0.3)
@@ -76,7 +76,8 @@ def test_third_cumulant_of_a_skewed_variable():
     rng = np.random.default_rng(2)
     (spec,) = cumulants(["1 2 | 3 4 | 5 6"])
     sums = block_means(rng.exponential(size=400_000), 100, 3)
-    value, error = unbiased(spec, sums, np.ones(100)), jackknife(sums, np.ones(100), lambda m: cumulant(spec, m))
+    value = unbiased(spec, sums, np.ones(100))
+    error, _ = jackknife(sums, np.ones(100), lambda m: cumulant(spec, m))
     assert abs(value.item() - 2) < 4.5 * error.item() < 0.5
 
 
@@ -90,8 +91,11 @@ def test_unequal_groups_give_the_mean_and_a_fair_error():
     assert list(counts) == [2] * 150 + [1]
     averages = {(PAIR,): sums.reshape(-1, 1, 1)}
     assert unbiased(NAMED["K"], averages, counts).item() == pytest.approx(data.mean(), abs=1e-14)
-    error = jackknife(averages, counts, lambda m: m[(PAIR,)])
+    error, share = jackknife(averages, counts, lambda m: m[(PAIR,)])
     assert error.item() == pytest.approx(data.std() / np.sqrt(301), rel=0.15)
+    # Of a mean: squared deviations of the groups' means, weighted by (nearly) their size.
+    squares = (sums.ravel() / counts - data.mean()) ** 2 / (counts.sum() / counts - 1)
+    assert share.item() == pytest.approx(squares.max() / squares.sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("blocks", [1, 7, 8, 9, 16, 17, 100])

@@ -124,7 +124,7 @@ def test_what_does_not_fluctuate_counts_as_exact():
 
 def test_relative_error_is_that_of_the_worst_observable():
     def estimate(value, stderr, rounding=0.0):
-        return Estimate(np.array([value]), np.array([stderr]), np.array([rounding]))
+        return Estimate(np.array([value]), np.array([stderr]), np.array([rounding]), np.zeros(1), np.zeros(1), 2)
 
     found = precision({"K": estimate([4.0, -8.0], [0.1, 0.2]), "V": estimate([1.0, 0.0], [0.3, 0.1])}, [3])
     assert (found.relative, found.observable, found.layer) == (0.3, "V", 3)

@@ -212,6 +212,44 @@ def test_another_run_is_refused_with_the_difference(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_other_inputs_are_shown_not_their_hashes(tmp_path):
+    path, net = tmp_path / "run.db", MLP(2, 5, "tanh")
+    simulate(net, X, ["K"], samples=100, store=path)
+    other = X.copy()
+    other[1, 0] = 0.25
+
+    def refused(x):
+        with pytest.raises(PdltError, match="holds another run: the inputs") as caught:
+            simulate(net, x, ["K"], samples=100, store=path)
+        assert "sha256" not in str(caught.value)
+        return str(caught.value)
+
+    assert f"are {X.tolist()} in the file, but {other.tolist()} are asked for" in refused(other)
+    assert "have shape (2, 2) in the file, but (1, 2) is asked for" in refused(X[:1])
+    path = tmp_path / "large.db"
+    many = np.arange(40.0).reshape(4, 10)
+    simulate(net, many, ["K"], samples=100, store=path)
+    other = many.copy()
+    other[2, 7] = -3.5
+    assert "of shape (4, 10), differ, at first in x[2, 7] is 27.0 in the file, but -3.5 here" in refused(other)
+    other = many.copy()
+    other[0, 0] = -0.0  # another bit, and so another run
+    assert "x[0, 0] is 0.0 in the file, but -0.0 here" in refused(other)
+
+
+def test_a_run_that_fails_before_its_first_block_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run.db")
+    with pytest.raises(PdltError, match="overflows"):
+        monkeypatch.undo()
+        simulate(MLP(3, 3, "z**3", C_W=1e100), X, ["K"], samples=100, store=tmp_path / "run.db")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_run_begun_meanwhile_is_refused(tmp_path):
     path = tmp_path / "run.db"
     with Store(path, RECORD) as ours, Store(path, Record({**RECORD.spec, "seed": 1}, X, {})) as theirs:
@@ -288,7 +326,7 @@ def test_a_store_has_all_that_the_run_needs(tmp_path):
     path = tmp_path / "run.db"
     with pytest.raises(PdltError, match="holds 0 blocks"):
         with Store(path, _record(tmp_path)) as store:
-            store.prepare()
+            store.write({})
         recorded(path)
 
 

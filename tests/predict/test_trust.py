@@ -81,7 +81,8 @@ def test_it_says_what_where_and_what_to_do() -> None:
         "At depth 32 and width 64 this network is too deep for its width: the expansion in 1/width to order 1 cannot "
         "be trusted from layer 8 on. What it leaves out is estimated to be larger than V itself at layer 32. Between "
         "networks that differ in nothing but their random initial weights, the kernel there has a relative variance of "
-        "about 2.4. Use width 320 or more at this depth, depth 7 or less at this width, or measure it (pdlt.simulate)."
+        "about 2.4. Use width 320 or more at this depth, depth 7 or less at this width, or measure it "
+        "(pdlt.simulate, which warns where it cannot)."
     )
     assert caught[0].filename == __file__
 
