@@ -8,8 +8,8 @@ import pdlt
 from pdlt._jax import x64
 from pdlt.codegen.execute import step
 from pdlt.codegen.program import lower
-from pdlt.numerics.backends import Quadrature
-from pdlt.predict.initialisation import _compiled, _first_layer, _layers, evaluate_program
+from pdlt.numerics.backends import choose
+from pdlt.predict.initialisation import _compiled, _first_layer, evaluate_program, layer_parameters
 
 
 def network(depth):
@@ -21,7 +21,7 @@ def python_loop(program, net, x, backend):
     data = backend.data(1, 1, program.averages)
     nodes, weights = data[1]
     state = [np.asarray(t) for t in _first_layer(program, net, x)]
-    parameters = _layers(net, x.shape[1])
+    parameters = layer_parameters(net, x.shape[1])
     place = program.keys.index("K")
     for layer in range(net.depth - 1):
         z = np.sqrt(state[place]) * nodes[:, 0]
@@ -46,7 +46,7 @@ def main():
     x = np.array([[1.0, 1.0]])
     program = lower(pdlt.derive(), single=True, kinked=False)
     net = network(1000)
-    backend = Quadrature(net.activation)
+    backend = choose(net.activation, 1, program.averages)
     scan = seconds(lambda: evaluate_program(program, net, x, backend, 1), 20)
     with x64():
         loop = seconds(lambda: python_loop(program, net, x, backend), 1)
@@ -54,7 +54,7 @@ def main():
     for depth in (4, 32, 256, 1000):
         _compiled.cache_clear()
         start = time.process_time()
-        evaluate_program(program, network(depth), x, Quadrature(network(depth).activation), 1)
+        evaluate_program(program, network(depth), x, backend, 1)
         print(f"depth {depth:4}: compilation and first run {time.process_time() - start:.2f} s")
 
 

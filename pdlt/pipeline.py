@@ -8,8 +8,10 @@
     predict     Program, network, inputs           numbers with error estimates (xarray.Dataset)
     simulate    network, inputs                    the same numbers measured on real finite networks, no theory
     compare     prediction, measurement            a table with z-scores
+    kernel      Program, network, many inputs      K and Theta at order 0 as Gram matrices (pdlt.predict.gram)
+    learn       Gram matrices, data                posterior, training, eigenmodes, labels (pdlt.learning)
 
-`derive` is here; every other stage is a function of the same name in the package of that name.
+`derive` is here; every other stage but the last two is a function of the same name in the package of that name.
 """
 
 from collections.abc import Sequence

@@ -158,7 +158,8 @@ def test_progress_tells_how_long_it_will_take(monkeypatch) -> None:
 def test_an_interrupt_stops_a_derivation_at_once() -> None:
     """Ctrl-C ends `pdlt derive` with exit code 130; what it interrupts here would take ten seconds and more."""
     code = (
-        "import os, signal, threading, pdlt.cli, pdlt.pipeline\n"
+        # Modules first: an interrupt during an import may be swallowed by somebody's bare except.
+        "import os, signal, threading, sympy, pdlt.cli.derive, pdlt.pipeline, pdlt.export.plain\n"
         "threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "pdlt.cli.main(['derive', '--observables', 'Theta,A', '--order', '4'])"
     )

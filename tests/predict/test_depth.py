@@ -9,7 +9,7 @@ from pdlt._jax import x64
 from pdlt.codegen.program import lower
 from pdlt.numerics.backends import choose
 from pdlt.pipeline import derive
-from pdlt.predict.initialisation import _compiled, _first_layer, _layers
+from pdlt.predict.initialisation import _compiled, _first_layer, layer_parameters
 
 ONE = np.ones((1, 1))
 
@@ -21,7 +21,7 @@ def traced_size(depth: int) -> int:
     backend = choose(net.activation, 2, program.averages)
     x = np.array([[0.5, 0.1], [0.2, -0.7]])
     with x64():
-        arguments = _first_layer(program, net, x), _layers(net, 2), backend.data(0, 2, program.averages)
+        arguments = _first_layer(program, net, x), layer_parameters(net, 2), backend.data(0, 2, program.averages)
         trace = jax.make_jaxpr(_compiled(program, backend))(*arguments)
     return sum(1 for line in str(trace).splitlines() if "=" in line)
 

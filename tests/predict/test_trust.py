@@ -153,12 +153,13 @@ def test_nothing_fluctuates_before_layer_two() -> None:
 
 
 def test_a_sweep_to_small_widths_is_silent() -> None:
-    net = pdlt.MLP(8, 16, "relu", C_W=2.0)
+    # With biases: errors of measurements that rare networks carry have a warning of their own.
+    net = pdlt.MLP(8, 16, "relu", C_b=0.1, C_W=2.0)
     # `silent` makes the warning an error.
     swept = silent(lambda: pdlt.sweep(net, ONE, ["V"], [4, 8], samples=100))
     assert swept.widths == (4, 8)
     with pytest.warns(TruncationWarning):
-        pdlt.predict(pdlt.MLP(8, 4, "relu", C_W=2.0), ONE, ["V"])
+        pdlt.predict(pdlt.MLP(8, 4, "relu", C_b=0.1, C_W=2.0), ONE, ["V"])
 
 
 def test_hopeless_depth_ends_in_a_warning() -> None:
