@@ -7,6 +7,7 @@ activation's JAX function, the errors, the progress bar and the double-precision
     network       FiniteNetwork and Linearised: the same with their weights inside, tangent kernels
     method        the contract of a training method, and the plain gradient
     natural       natural gradient and relatives
+    memory        refuses arrays that do not fit
     integrate     flow with error control, exact steps of descent
     training      train: all of these put together
     linear        solve: the training of a linearised network in closed form

@@ -17,9 +17,13 @@ from typing import Any
 import jax
 
 from pdlt.activations import Activation
+from pdlt.finite.memory import check_memory
 from pdlt.networks import MLP
 
 Array = Any
+
+#: Arrays of the size of a Jacobian that are held where its singular values are taken: it, whitened, its factors.
+SVD_COPIES = 5
 
 #: (W, b) of every layer, first layer first: shapes (n_l, n_{l-1}) and (n_l,).
 Weights = tuple[tuple[Array, Array], ...]
@@ -92,6 +96,11 @@ class LinearisedArchitecture:
     base: Architecture
 
     @property
+    def outputs(self) -> int:
+        """n_L."""
+        return self.base.outputs
+
+    @property
     def size(self) -> int:
         """The number P of parameters."""
         return self.base.size
@@ -103,13 +112,27 @@ class LinearisedArchitecture:
         return at_origin + moved
 
 
-def jacobian(architecture: Architecture | LinearisedArchitecture, arrays: Any, xi: Array, x: Array) -> Array:
-    """Return dz/dxi, shape (N, n_L, P): one backward pass per input and output, nothing of size N times N."""
+def jacobian(
+    architecture: Architecture | LinearisedArchitecture, arrays: Any, xi: Array, x: Array, copies: int = 2
+) -> Array:
+    """Return dz/dxi, shape (N, n_L, P): one backward pass per input and output, nothing of size N times N.
+
+    Raises:
+        PdltError: when called or traced, if `copies` arrays of this size do not fit into memory.
+    """
+    check_jacobian(architecture, len(x), copies)
 
     def one(row: Array) -> Array:
         return jax.jacrev(lambda p: architecture.evaluate(arrays, p, row[None, :])[0])(xi)
 
     return jax.vmap(one)(x)
+
+
+def check_jacobian(architecture: Architecture | LinearisedArchitecture, points: int, copies: int) -> None:
+    """Raise PdltError if `copies` arrays of the size of the Jacobian on so many points do not fit into memory."""
+    rows = points * architecture.outputs
+    what = f"{copies} arrays of the size of the Jacobian, {rows} outputs by {architecture.size} parameters,"
+    check_memory("x", what, copies * rows * architecture.size)
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from pdlt.errors import PdltError
 from pdlt.finite.architecture import Architecture, LinearisedArchitecture, jacobian
 from pdlt.finite.linear import solved
 from pdlt.finite.network import check_seed
-from pdlt.finite.training import check_labels, check_times, trained
+from pdlt.finite.training import check_labels, check_times, check_tolerance, kink_advice, trained
 from pdlt.networks import MLP, check_inputs
 
 Array = Any
@@ -31,6 +31,9 @@ _BATCH = 4_000_000
 
 #: Groups of networks for the jackknife.
 _GROUPS = 40
+
+#: What `LinearisationDistance.power` fits.
+_SIZES = ("rms", "bias", "kernel_change", "kernel_spread")
 
 
 class Measured(NamedTuple):
@@ -77,8 +80,16 @@ class LinearisationDistance:
             corrections: how many c_k are fitted as well.
 
         Raises:
-            PdltError: if there are fewer widths than coefficients, or a size is not measurably above zero.
+            PdltError: if an argument is out of range, there are fewer widths than coefficients, or a size is not
+                measurably above zero.
         """
+        if name not in _SIZES:
+            raise PdltError(f"Argument `name` must be one of {', '.join(_SIZES)}, but got {str(name)[:60]}.")
+        count = len(self.times)
+        if not isinstance(time, numbers.Integral) or isinstance(time, bool) or not -count <= time < count:
+            raise PdltError(f"Argument `time` must be a position among the {count} times, but got {str(time)[:60]}.")
+        if not isinstance(corrections, numbers.Integral) or isinstance(corrections, bool) or corrections < 0:
+            raise PdltError(f"Argument `corrections` must be 0, 1, 2 ..., but got {str(corrections)[:60]}.")
         size: Measured = getattr(self, name)
         value, stderr = (part if part.ndim == 1 else part[:, time] for part in size)
         if len(value) < corrections + 2:
@@ -124,7 +135,7 @@ def linearisation_distance(
     if not isinstance(net, MLP) or net.depth < 2:
         raise PdltError(f"Argument `net` must be a pdlt.MLP with hidden layers, but got {str(net)[:80]}.")
     inputs = check_inputs(x)
-    points = inputs if x_test is None else check_inputs(x_test)
+    points = inputs if x_test is None else check_inputs(x_test, "x_test")
     if points.shape[1] != inputs.shape[1]:
         raise PdltError(f"Argument `x_test` must have {inputs.shape[1]} columns, as `x`, but got {points.shape[1]}.")
     labels = np.asarray(y)
@@ -133,8 +144,10 @@ def linearisation_distance(
     if np.isinf(at[-1]):
         raise PdltError("Argument `times` must be finite, but got inf.")
     every = _widths(widths)
-    if isinstance(networks, bool) or not isinstance(networks, int) or networks < 1 or networks % _GROUPS:
-        raise PdltError(f"Argument `networks` must be a positive multiple of {_GROUPS}, but got {networks!r}.")
+    whole = isinstance(networks, numbers.Integral) and not isinstance(networks, bool)
+    if not whole or networks < 1 or networks % _GROUPS:
+        raise PdltError(f"Argument `networks` must be a positive multiple of {_GROUPS}, but got {str(networks)[:60]}.")
+    check_tolerance(tolerance)
     seed = check_seed(seed)
     rows = []
     with progress("linearisation distance") as tick, x64():
@@ -149,7 +162,8 @@ def linearisation_distance(
                 parts.append(jax.tree.map(np.asarray, _differences(architecture, keys[k : k + batch], data, tolerance)))
                 tick(f"width {width}, {min(k + batch, int(networks))} of {networks} networks")
             d, moved, H_0 = (np.concatenate(part) for part in zip(*parts))
-            rows.append(_sizes(d, moved, H_0, width))
+            _check_arrived(d, moved, wide)
+            rows.append(_sizes(d, moved, H_0))
     sizes = (Measured(*map(np.stack, zip(*column))) for column in zip(*rows))
     return LinearisationDistance(np.array(every), at, int(networks), *sizes)
 
@@ -179,13 +193,17 @@ def _differences(architecture: Architecture, keys: Array, data: tuple, tolerance
     return jax.vmap(one)(keys)
 
 
-def _sizes(d: np.ndarray, moved: np.ndarray, H_0: np.ndarray, width: int) -> list[Measured]:
-    """Return mean, rms, bias, kernel change and spread of one width, with jackknife errors."""
-    if not (np.isfinite(d).all() and np.isfinite(moved).all()):
+def _check_arrived(d: np.ndarray, moved: np.ndarray, net: MLP) -> None:
+    failed = int((~(np.isfinite(d).all(axis=(1, 2, 3)) & np.isfinite(moved).all(axis=1))).sum())
+    if failed:
         raise PdltError(
-            f"Argument `times`: training of a network of width {width} did not arrive, or diverged; "
-            "train for a shorter time or with lower learning rates."
+            f"Argument `times`: training of {failed} of {len(d)} networks of width {net.width[0]} did not arrive, or "
+            f"diverged; train for a shorter time or with lower learning rates.{kink_advice(net)}"
         )
+
+
+def _sizes(d: np.ndarray, moved: np.ndarray, H_0: np.ndarray) -> list[Measured]:
+    """Return mean, rms, bias, kernel change and spread of one width, with jackknife errors."""
     deviations = ((H_0 - H_0.mean(axis=0)) ** 2).sum(axis=(1, 2)) / (H_0.mean(axis=0) ** 2).sum()
 
     def grouped(values: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 
 from pdlt._jax import x64
 from pdlt.errors import PdltError
-from pdlt.finite.architecture import LinearisedArchitecture, jacobian
+from pdlt.finite.architecture import SVD_COPIES, LinearisedArchitecture, jacobian
 from pdlt.finite.method import Gradient, Method
 from pdlt.finite.natural import CUTOFF
 from pdlt.finite.network import Linearised, Model, check_model
@@ -71,6 +71,8 @@ def solve(
                 f"largest rate of this model, where gradient descent begins to diverge, but got {eta:g}."
             )
         parameters = np.asarray(_parameters(linear.start, modes, jnp.asarray(at), rule, eta))
+    if not np.isfinite(parameters).all():
+        raise PdltError("Argument `x` must give finite outputs and a finite Jacobian, but the solution overflows.")
     return Trajectory(linear, at, parameters)
 
 
@@ -105,13 +107,14 @@ def phi(rates: Array, times: Array, rule: Rule, learning_rate: Array) -> Array:
 def _modes(
     architecture: LinearisedArchitecture, arrays: Any, start: Array, x: Array, y: Array, method: Method
 ) -> tuple:
-    """Return (r, J) at the start and (U^T r, s, V^T, m) of its modes; s is 1 and m is 0 where s vanishes."""
+    """Return (r, J) at the start and (U^T r, s, V^T, m) of its modes; m is 0 where s vanishes, and s is not 0 there."""
     S = jnp.asarray(method.whitening(y.shape[1]))
     r = (architecture.evaluate(arrays, start, x) - y) @ S
-    J = jnp.einsum("ij,ajp->aip", S, jacobian(architecture, arrays, start, x))
+    J = jnp.einsum("ij,ajp->aip", S, jacobian(architecture, arrays, start, x, SVD_COPIES))
     U, s, Vt = jnp.linalg.svd(J.reshape(r.size, -1), full_matrices=False)
     found = s > CUTOFF * s.max()
-    s = jnp.where(found, s, 1.0)
+    # The largest one, which leaves cutoffs relative to the largest where they are.
+    s = jnp.where(found, s, jnp.where(s.max() > 0, s.max(), 1.0))
     m = jnp.where(found, method.multipliers(s**2, len(r)), 0.0)
     return (r, J), (U.T @ r.reshape(-1), s, Vt, m)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from pdlt.errors import PdltError
 from pdlt.finite.natural import CUTOFF, KullbackLeibler
-from pdlt.finite.network import Model
+from pdlt.finite.network import Model, check_model
 from pdlt.finite.training import check_labels
 
 #: A metric of more parameters than this takes more than 3 GB.
@@ -76,9 +76,10 @@ def natural_kernel(model: Model, x: Any, x2: Any = None, *, noise: Any = 1.0, pa
     Raises:
         PdltError: for bad arguments.
     """
+    check_model(model)
     J = model.jacobian(x, parameters)
     points, outputs, size = J.shape
-    J_2 = J if x2 is None else model.jacobian(x2, parameters)
+    J_2 = J if x2 is None else model.jacobian(model.check_x(x2, "x2"), parameters)
     S = _whitening(model, noise)
     rows = np.einsum("ij,ajp->aip", S, J).reshape(-1, size)
     moves = (J_2.reshape(-1, size) @ np.linalg.pinv(rows, rcond=CUTOFF)).reshape(len(J_2), outputs, points, outputs)
@@ -93,6 +94,7 @@ def _whitening(model: Model, noise: Any) -> np.ndarray:
 
 
 def _check_size(model: Model) -> None:
+    check_model(model)
     if model.start.size > MOST_PARAMETERS:
         raise PdltError(
             f"Argument `model` must have at most {MOST_PARAMETERS} parameters for its metric to be written out, "

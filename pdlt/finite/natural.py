@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdlt.errors import PdltError
+from pdlt.finite.memory import check_memory
 from pdlt.finite.method import Method, Residuals, check_positive, gradient
 
 Array = Any
@@ -117,7 +118,8 @@ class EmpiricalNatural(Method):
     F_e is the mean of g g^T over the training points, g = J_alpha^T r_alpha / sigma^2. Where the N vectors g are
     linearly independent, every |r_alpha|^2 falls linearly, |r_alpha(t)|^2 = |r_alpha(0)|^2 - 2 N sigma^4 t, until the
     flow
-    ends at the time at which the first point is fitted: the metric is not a curvature
+    ends at the time at which the first point is fitted: the metric is not a curvature. Steps of descent are held to
+    the same end, steps times learning rate
     (derived in derivations/14_natural_gradient.py).
 
     Attributes:
@@ -130,12 +132,16 @@ class EmpiricalNatural(Method):
         check_positive("noise", self.noise)
 
     def velocity(self, residuals: Residuals, jacobian: Residuals) -> Callable[[Array], Array]:
-        """Return xi' = -N sigma^4 A^+ (1, ..., 1), A the matrix of rows J_alpha^T r_alpha."""
+        """Return xi' = -N sigma^4 A^+ (1, ..., 1), A the matrix of rows J_alpha^T r_alpha.
+
+        Rows are brought to length 1 first, or the pseudo-inverse would leave out points that are nearly fitted.
+        """
 
         def velocity(xi: Array) -> Array:
             r = residuals(xi)
             rows = jnp.einsum("ai,aip->ap", r, jacobian(xi))
-            return -len(r) * self.noise**2 * _solve(rows, jnp.ones(len(r)))
+            lengths = jnp.linalg.norm(rows, axis=1)
+            return -len(r) * self.noise**2 * _solve(rows / lengths[:, None], 1 / lengths)
 
         return velocity
 
@@ -148,11 +154,18 @@ class EmpiricalNatural(Method):
         if last >= self.end(r):
             raise PdltError(
                 f"Argument `times` must stay below {self.end(r):.6g}, where the flow of the empirical Fisher metric "
-                f"ends: the first training point is fitted exactly and the metric loses rank; got {last:g}."
+                f"ends: the first training point is fitted exactly and the metric loses rank; got {last:g} (for gd, "
+                "steps times learning rate)."
             )
         rows = np.einsum("ai,aip->ap", r, J)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if (lengths == 0).any():
+            raise PdltError(
+                f"Argument `x` must give every training point a gradient, but that of point {int(lengths.argmin())} "
+                "vanishes: the empirical Fisher metric does not move its output, and its residual stays."
+            )
         # Small residuals make small rows; what counts is their direction.
-        _check_rank(rows / np.linalg.norm(rows, axis=1, keepdims=True), "leave out inputs that occur twice")
+        _check_rank(rows / lengths, "leave out inputs that occur twice")
 
 
 @dataclass(frozen=True)
@@ -182,6 +195,7 @@ class SaddleFreeNewton(Method):
             return (residuals(xi) ** 2).sum() / 2
 
         def velocity(xi: Array) -> Array:
+            check_memory("model", f"the Hessian and its eigenvectors, {xi.size} parameters squared,", 4 * xi.size**2)
             eigenvalues, vectors = jnp.linalg.eigh(jax.hessian(loss)(xi))
             sizes = jnp.abs(eigenvalues)
             kept = sizes > self.cutoff * sizes.max()
@@ -191,8 +205,9 @@ class SaddleFreeNewton(Method):
         return velocity
 
     def multipliers(self, eigenvalues: Array, points: int) -> Array:
-        """Return 1 / h: a linear model has the Hessian J^T J."""
-        return 1 / eigenvalues
+        """Return 1 / h, 0 below the cutoff: a linear model has the Hessian J^T J."""
+        kept = eigenvalues > self.cutoff * eigenvalues.max()
+        return jnp.where(kept, 1 / eigenvalues, 0.0)
 
 
 @dataclass(frozen=True)
@@ -219,8 +234,9 @@ class KullbackLeibler(Method):
         except (TypeError, ValueError):
             raise PdltError(f"Argument `covariance` must be {wanted}, but got {str(self.covariance)[:60]}.") from None
         square = matrix.ndim == 0 or (matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] > 0)
-        if not square or not np.isfinite(matrix).all() or not np.array_equal(matrix, matrix.T):
+        if not square or not np.isfinite(matrix).all() or (abs(matrix - matrix.T) > 1e-12 * abs(matrix).max()).any():
             raise PdltError(f"Argument `covariance` must be {wanted}, but got {str(self.covariance)[:60]}.")
+        matrix = np.asarray((matrix + matrix.T) / 2)  # a product of matrices is symmetric up to rounding only
         smallest = float(np.linalg.eigvalsh(np.atleast_2d(matrix))[0])
         if smallest <= 0:
             raise PdltError(f"Argument `covariance` must be {wanted}, but its smallest eigenvalue is {smallest:g}.")
@@ -259,6 +275,8 @@ def _solve(matrix: Array, vector: Array) -> Array:
 
 
 def _check_rank(J: np.ndarray, remedy: str) -> None:
+    if not np.isfinite(J).all():
+        raise PdltError("Argument `x` must give a finite Jacobian, but it overflows: scale the inputs down.")
     moving = int((J != 0).any(axis=0).sum())
     values = np.linalg.svd(J, compute_uv=False)
     rank = int((values > CUTOFF * values[0]).sum())

@@ -61,7 +61,7 @@ class Model(ABC):
             Shape (N, N_2, n_L, n_L): H_{i1 i2; 12} at [1, 2, i1, i2].
         """
         one = self.jacobian(x, parameters)
-        two = one if x2 is None else self.jacobian(x2, parameters)
+        two = one if x2 is None else self.jacobian(self.check_x(x2, "x2"), parameters)
         return np.einsum("aip,bjp->abij", one, two, optimize=True)
 
     def linearised(self, parameters: Any = None) -> "Linearised":
@@ -72,7 +72,12 @@ class Model(ABC):
         """Return the parameters as an array of shape (P,), `start` for None."""
         if parameters is None:
             return self.start
-        array = np.asarray(parameters, dtype=float)
+        try:
+            array = np.asarray(parameters, dtype=float)
+        except (TypeError, ValueError):
+            raise PdltError(
+                f"Argument `parameters` must be {self.start.size} finite numbers, but got {str(parameters)[:60]}."
+            ) from None
         if array.shape != self.start.shape or not np.isfinite(array).all():
             raise PdltError(
                 f"Argument `parameters` must be {self.start.size} finite numbers, one per parameter, "
@@ -80,12 +85,13 @@ class Model(ABC):
             )
         return array
 
-    def check_x(self, x: Any) -> np.ndarray:
-        """Return the inputs as an array of shape (N, n_0)."""
-        array = check_inputs(x)
+    def check_x(self, x: Any, name: str = "x") -> np.ndarray:
+        """Return the inputs as an array of shape (N, n_0); `name` is what messages call them."""
+        array = check_inputs(x, name)
         if array.shape[1] != self.shape[0]:
             raise PdltError(
-                f"Argument `x` must have {self.shape[0]} columns, the inputs of this network, but got {array.shape[1]}."
+                f"Argument `{name}` must have {self.shape[0]} columns, the inputs of this network, "
+                f"but got {array.shape[1]}."
             )
         return array
 

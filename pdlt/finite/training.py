@@ -12,12 +12,16 @@ import numpy as np
 from pdlt._jax import x64
 from pdlt.errors import PdltError
 from pdlt.finite import integrate
-from pdlt.finite.architecture import Architecture, LinearisedArchitecture, jacobian
+from pdlt.finite.architecture import SVD_COPIES, Architecture, LinearisedArchitecture, check_jacobian, jacobian
 from pdlt.finite.method import Gradient, Method, check_positive
-from pdlt.finite.network import Model, check_model
+from pdlt.finite.network import FiniteNetwork, Model, check_model
+from pdlt.networks import MLP
 
 Array = Any
 Rule = Literal["flow", "gd"]
+
+#: Steps of descent that are taken one by one: hours for the smallest of networks.
+MAX_COUNT = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,20 +87,24 @@ def train(
     labels = check_labels(y, len(inputs), model.shape[1])
     at, eta = check_times(times, rule), check_rule(rule, learning_rate)
     check_method(method)
-    if not isinstance(tolerance, float) or not 1e-13 <= tolerance <= 1e-2:
-        raise PdltError(f"Argument `tolerance` must be a number from 1e-13 to 1e-2, but got {tolerance!r}.")
+    check_tolerance(tolerance)
     if np.isinf(at[-1]):
         raise PdltError(
             "Argument `times` must be finite, but got inf: a real network is trained for as long as it takes "
             "(pdlt.finite.solve gives the end of training of its linearisation)."
         )
-    _check_start(model, inputs, labels, method, float(at[-1]) if rule == "flow" else 0.0)
+    if rule == "gd" and at[-1] > MAX_COUNT:
+        raise PdltError(
+            f"Argument `times` must be at most {MAX_COUNT} steps, which are taken one by one, but got {at[-1]:.6g} "
+            "(pdlt.finite.solve does any number of steps of a linearised network at once)."
+        )
+    _check_start(model, inputs, labels, method, float(at[-1]) * (1.0 if rule == "flow" else eta))
     with x64():
         when = jnp.asarray(at, float if rule == "flow" else int)
         run = partial(_trained, model.architecture, method, rule)
         parameters = np.asarray(run(model.arrays, model.start, inputs, labels, when, eta, tolerance))
     if not np.isfinite(parameters).all():
-        raise PdltError(_failure(model, inputs, rule))
+        raise PdltError(_failure(model, inputs, rule, method))
     return Trajectory(model, at, parameters)
 
 
@@ -130,7 +138,7 @@ def training_velocity(
     S = jnp.asarray(method.whitening(y.shape[1]))
     return method.velocity(
         lambda xi: (architecture.evaluate(arrays, xi, x) - y) @ S,
-        lambda xi: jnp.einsum("ij,ajp->aip", S, jacobian(architecture, arrays, xi, x)),
+        lambda xi: jnp.einsum("ij,ajp->aip", S, jacobian(architecture, arrays, xi, x, SVD_COPIES)),
     )
 
 
@@ -164,8 +172,14 @@ def check_times(times: Any, rule: Rule) -> np.ndarray:
     """
     wanted = "increasing numbers that are not negative" + (", numbers of steps for gd" if rule == "gd" else "")
     try:
-        array = np.atleast_1d(np.asarray(times, dtype=float))
-    except (TypeError, ValueError):
+        raw = np.atleast_1d(np.asarray(times))
+        # Masks, imaginary parts, truth values and digits in quotes would be dropped or converted in silence; integers
+        # of 2^64 and above are objects.
+        real = raw.dtype.kind in "iuf" or all(type(t) is int for t in raw.ravel())
+        if isinstance(times, np.ma.MaskedArray) or not real:
+            raise ValueError
+        array = raw.astype(float)
+    except (TypeError, ValueError, OverflowError):
         raise PdltError(f"Argument `times` must be {wanted}, but got {str(times)[:60]}.") from None
     if array.ndim != 1 or array.size == 0 or np.isnan(array).any() or (array < 0).any() or (np.diff(array) < 0).any():
         raise PdltError(f"Argument `times` must be {wanted}, but got {str(times)[:60]}.")
@@ -190,6 +204,26 @@ def check_rule(rule: Any, learning_rate: Any) -> float:
     return 0.0
 
 
+def check_tolerance(tolerance: Any) -> None:
+    """Raise PdltError if the tolerance of a flow is out of range."""
+    if not isinstance(tolerance, float) or not 1e-13 <= tolerance <= 1e-2:
+        raise PdltError(f"Argument `tolerance` must be a number from 1e-13 to 1e-2, but got {str(tolerance)[:60]}.")
+
+
+def kink_advice(net: MLP) -> str:
+    """Return what a message about a flow that did not arrive adds for kinked activations, "" for smooth ones.
+
+    The loss is not differentiable where a preactivation is zero. Where the flow runs into such a kink from both
+    sides it has no solution beyond, but for sliding along it.
+    """
+    if not net.activation.slopes:
+        return ""
+    return (
+        " The activation has a kink: where a preactivation becomes zero the flow may have no solution beyond, and the "
+        'integrator jumps to and fro; a larger `tolerance` (1e-4) steps over it, as does rule="gd" of `train`.'
+    )
+
+
 def check_method(method: Any) -> None:
     """Raise PdltError if `method` is none of `pdlt.finite.natural`."""
     if not isinstance(method, Method):
@@ -202,22 +236,40 @@ def check_method(method: Any) -> None:
 def _check_start(model: Model, x: np.ndarray, y: np.ndarray, method: Method, last: float) -> None:
     S = method.whitening(model.shape[1])
     if type(method).check is not Method.check:
+        check_jacobian(model.architecture, len(x), SVD_COPIES)
         method.check((model(x) - y) @ S, np.einsum("ij,ajp->aip", S, model.jacobian(x)), last)
 
 
-def _failure(model: Model, x: np.ndarray, rule: Rule) -> str:
-    H = model.ntk(x).transpose(0, 2, 1, 3).reshape(x.shape[0] * model.shape[1], -1)
-    largest = float(np.linalg.eigvalsh(H)[-1])
+def _failure(model: Model, x: np.ndarray, rule: Rule, method: Method) -> str:
+    rate = _largest_rate(model, x, method)
+    if isinstance(method, Gradient):
+        known = f"at the start the largest eigenvalue of the tangent kernel is {rate:.6g}"
+    else:
+        known = f"at the start the largest rate of the linearised network is {rate:.6g}"
+    if not np.isfinite(rate):
+        known = "the largest rate is not known in advance"
     if rule == "gd":
-        return (
-            "Argument `learning_rate` must be small enough for training to stay finite: at the start the largest "
-            f"eigenvalue of the tangent kernel is {largest:.6g}, and the bound for stability is {2 / largest:.6g}."
-        )
+        bound = f", and the bound for stability is {2 / rate:.6g}" if 0 < rate < np.inf else ""
+        return f"Argument `learning_rate` must be small enough for training to stay finite: {known}{bound}."
     return (
-        f"Argument `times` must be reached within {integrate.MAX_STEPS} steps of the integrator, but was not: the "
-        f"largest eigenvalue of the tangent kernel is {largest:.6g} at the start, and steps are shorter than about "
-        "3 over it, or the flow is singular. Train for a shorter time or with lower learning rates."
+        f"Argument `times` must be reached within {integrate.MAX_STEPS} steps of the integrator, but was not: {known}, "
+        "and steps are shorter than about 3 over the largest rate, or the flow is singular. Train for a shorter time "
+        f"or with lower learning rates.{kink_advice(model.net) if isinstance(model, FiniteNetwork) else ''}"
     )
+
+
+def _largest_rate(model: Model, x: np.ndarray, method: Method) -> float:
+    """Return the largest rate of the model linearised at its start, nan where it is not to be had."""
+    S = method.whitening(model.shape[1])
+    try:
+        J = np.einsum("ij,ajp->aip", S, model.jacobian(x)).reshape(len(x) * model.shape[1], -1)
+        if not np.isfinite(J).all():
+            return float("nan")
+        h = np.maximum(np.linalg.svd(J, compute_uv=False) ** 2, np.finfo(float).tiny)
+        with x64():
+            return float((h * np.asarray(method.multipliers(h, len(x)))).max())
+    except PdltError:  # modes that are not independent, or a Jacobian that does not fit into memory
+        return float("nan")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

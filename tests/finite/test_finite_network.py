@@ -123,6 +123,8 @@ def test_at_a_kink_the_slope_is_the_mean_one():
         (lambda: FiniteNetwork(NET, 3, seed=0)([[1.0, 2.0]]), "must have 3 columns, the inputs of this network"),
         (lambda: FiniteNetwork(NET, 3, seed=0)(X * np.nan), "x[0, 0] is nan"),
         (lambda: FiniteNetwork(NET, 3, seed=0)(X, np.zeros(3)), "`parameters` must be 47 finite numbers"),
+        (lambda: FiniteNetwork(NET, 3, seed=0)(X, "start"), "`parameters` must be 47 finite numbers, but got start"),
+        (lambda: FiniteNetwork(NET, 3, seed=0).ntk(X, X * np.nan), "x2[0, 0] is nan"),
         (lambda: pdlt.finite.Linearised(NET), "`model` must be a pdlt.finite.FiniteNetwork"),
     ],
 )  # fmt: skip

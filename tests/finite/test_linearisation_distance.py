@@ -12,7 +12,7 @@ from pdlt import PdltError
 from pdlt._jax import x64
 from pdlt.ensemble.network import Derivatives
 from pdlt.finite import Architecture, FiniteNetwork, LinearisationDistance, linearisation_distance, solve, train
-from pdlt.finite.distance import Measured, _sizes
+from pdlt.finite.distance import Measured, _check_arrived, _sizes
 
 X, Y = np.array([[0.9, -0.4], [0.2, 1.3]]), np.array([0.8, -0.5])
 
@@ -110,11 +110,33 @@ def test_fits_find_the_power_with_its_error():
     assert abs(np.mean(plain)) > 2  # a fit without the next order is seen to be biased
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mean"}, "`name` must be one of rms, bias, kernel_change, kernel_spread, but got mean"),
+        ({"name": "rms", "time": 2}, "`time` must be a position among the 2 times, but got 2"),
+        ({"name": "rms", "corrections": -1}, "`corrections` must be 0, 1, 2"),
+    ],
+)
+def test_bad_fits(measured, arguments, message):
+    with pytest.raises(PdltError) as raised:
+        measured.power(**arguments)
+    assert message in str(raised.value)
+
+
+def test_failures_are_counted_and_kinks_named():
+    d, net = np.zeros((3, 1, 2, 1)), pdlt.MLP(2, 7, "relu")
+    d[1, 0, 1] = np.nan
+    with pytest.raises(PdltError, match="training of 1 of 3 networks of width 7 .*has a kink"):
+        _check_arrived(d, np.zeros((3, 1)), net)
+    _check_arrived(d[:1], np.zeros((1, 1)), net)
+
+
 def test_bias_is_free_of_the_noise_of_the_mean():
     """Differences of mean 0.1 on one point of two, noise 1: the naive root is off by many errors."""
     rng = np.random.default_rng(1)
     d = rng.normal(size=(4000, 1, 2, 1)) + np.array([0.1, 0.0])[None, None, :, None]
-    _, rms, bias, *_ = _sizes(d, np.ones((4000, 1)), np.ones((4000, 2, 2)) + d, 1)
+    _, rms, bias, *_ = _sizes(d, np.ones((4000, 1)), np.ones((4000, 2, 2)) + d)
     assert abs(bias.value[0] - 0.1 / np.sqrt(2)) < 4 * bias.stderr[0] and 0.005 < bias.stderr[0] < 0.05
     assert abs(rms.value[0] - np.sqrt(1.005)) < 4 * rms.stderr[0]
 
@@ -128,6 +150,10 @@ def test_bias_is_free_of_the_noise_of_the_mean():
         ({"networks": 50}, "`networks` must be a positive multiple of 40, but got 50"),
         ({"times": [np.inf]}, "`times` must be finite"),
         ({"x_test": [[1.0]]}, "`x_test` must have 2 columns"),
+        ({"x_test": [[1.0, np.nan]]}, "x_test[0, 1] is nan"),
+        ({"networks": np.int64(50)}, "but got 50"),
+        ({"tolerance": -1.0}, "`tolerance` must be a number from 1e-13 to 1e-2, but got -1.0"),
+        ({"tolerance": 1.0}, "`tolerance` must be a number"),
         ({"y": [1.0, np.nan]}, "y[1, 0] is nan"),
         ({"seed": 1.5}, "`seed` must be an integer"),
     ],

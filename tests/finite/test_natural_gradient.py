@@ -138,6 +138,58 @@ def test_velocities_are_pure_functions_that_map_over_networks(network):
     assert np.linalg.matrix_rank(np.vstack([J, many[0]]), tol=1e-8) == 4
 
 
+def test_a_cutoff_is_the_same_in_closed_form():
+    """Eigenvalues of the Hessian below it stay where they are; without the cutoff all outputs move."""
+    line = FiniteNetwork(pdlt.MLP(2, 6, "tanh", 0.3, 1.4, 0.7, 1.1), 3, seed=0).linearised()
+    x, y, method = [[0.9, -0.4, 1.1], [0.2, 1.3, -0.5]], [1.0, -0.5], SaddleFreeNewton(0.9)
+    one, two = (found(line, x, y, [0.8], method=method).parameters for found in (solve, train))
+    np.testing.assert_allclose(one, two, atol=1e-9)
+    assert np.abs(one - solve(line, x, y, [0.8], method=SaddleFreeNewton()).parameters).max() > 0.05
+
+
+def test_a_cutoff_is_relative_to_the_largest_eigenvalue_where_others_vanish(network):
+    """Inputs that occur twice and small eigenvalues: what vanishes must not count as the largest."""
+    small = FiniteNetwork(pdlt.MLP(2, 3, "tanh", 0.3, 1.4, 0.7e-4, 1.1e-4), 2, 2, seed=9)
+    twice, labels = np.concatenate([X, X[:1]]), np.concatenate([Y, Y[:1]])
+    one, two = (f(small.linearised(), twice, labels, [0.8], method=SaddleFreeNewton(1e-3)) for f in (solve, train))
+    np.testing.assert_allclose(one.outputs(X), two.outputs(X), atol=1e-8)
+
+
+def test_the_empirical_flow_keeps_points_that_are_nearly_fitted(network):
+    """Residuals of 1 and 1e-13: squares fall at the same speed, 2 N sigma^4, for both."""
+    from pdlt.finite.training import training_velocity
+
+    labels = network(X) - np.array([[1.0, 0.0], [0.0, 1e-13]])
+    with x64():
+        v = np.asarray(
+            training_velocity(network.architecture, network.arrays, X, labels, EmpiricalNatural(0.5))(network.start)
+        )
+    falls = -2 * np.einsum("ai,aip,p->a", network(X) - labels, network.jacobian(X), v)
+    np.testing.assert_allclose(falls, 2 * 2 * 0.5**2, rtol=1e-2)  # a velocity of 1e13 in double precision
+
+
+def test_empirical_descent_ends_where_the_flow_does(network):
+    method = EmpiricalNatural(0.5)
+    end = method.end(network(X) - Y)
+    with pytest.raises(PdltError, match="must stay below"):
+        train(network, X, Y, [20], rule="gd", learning_rate=end / 20, method=method)
+    train(network, X, Y, [15], rule="gd", learning_rate=end / 20, method=method)
+
+
+def test_a_point_without_a_gradient_is_named():
+    frozen = FiniteNetwork(pdlt.MLP(2, 3, "tanh", 0.3, 1.4, 0.0, 0.0), 2, seed=0)
+    with pytest.raises(PdltError, match="that of point 0 vanishes"):
+        train(frozen, X, [5.0, 5.0], [1e-3], method=EmpiricalNatural())
+
+
+def test_covariances_are_symmetric_up_to_rounding():
+    A = np.random.default_rng(0).normal(size=(5, 5))
+    covariance = np.linalg.inv(A @ A.T)
+    assert not np.array_equal(covariance, covariance.T)
+    S = KullbackLeibler(covariance).whitening(5)
+    np.testing.assert_allclose(S @ covariance @ S, np.eye(5), atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -149,6 +201,9 @@ def test_velocities_are_pure_functions_that_map_over_networks(network):
         (lambda n: KullbackLeibler([[1.0, 0.1], [0.2, 1.0]]), "symmetric positive definite"),
         (lambda n: KullbackLeibler("wide"), "`covariance` must be a positive number or"),
         (lambda n: train(n, X, Y, [1.0], method=KullbackLeibler(np.eye(3))), "`covariance` must have 2 rows"),
+        (lambda n: fisher(NET, X), "`model` must be a pdlt.finite.FiniteNetwork"),
+        (lambda n: natural_kernel(NET, X), "`model` must be a pdlt.finite.FiniteNetwork"),
+        (lambda n: natural_kernel(n, X, [[np.nan, 0.0]]), "x2[0, 0] is nan"),
         (lambda n: fisher(n, X, noise=-1.0), "`noise` must be a positive number or"),
         (lambda n: fisher(FiniteNetwork(pdlt.MLP(3, 150, "tanh"), 2, seed=0), X), "at most 20000 parameters"),
         (lambda n: empirical_fisher(n, X, [[np.inf, 0], [0, 0]]), "y[0, 0] is inf"),

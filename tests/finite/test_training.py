@@ -8,7 +8,18 @@ import scipy.integrate
 import pdlt
 from pdlt import PdltError
 from pdlt._jax import x64
-from pdlt.finite import Architecture, EmpiricalNatural, FiniteNetwork, Gradient, solve, train, trained
+from pdlt.finite import (
+    Architecture,
+    EmpiricalNatural,
+    FiniteNetwork,
+    GaussNewton,
+    Gradient,
+    SaddleFreeNewton,
+    solve,
+    train,
+    trained,
+)
+from pdlt.finite.training import _failure
 
 NET = pdlt.MLP(2, 4, "tanh", 0.3, 1.4, 0.7, 1.1)
 X = np.array([[0.9, -0.4, 1.1], [0.2, 1.3, -0.5], [-0.8, 0.1, 0.3]])
@@ -141,6 +152,12 @@ def test_training_from_a_later_point_continues(network):
         ({"y": ["a", "b", "c"]}, "`y` must be an array of finite numbers of shape (3, 1), but got list of type"),
         ({"times": [-1.0]}, "`times` must be increasing numbers that are not negative, but got [-1.0]"),
         ({"times": [2.0, 1.0]}, "`times` must be increasing"),
+        ({"times": ["1"]}, "`times` must be increasing"),
+        ({"times": [True]}, "`times` must be increasing"),
+        ({"times": [1j]}, "`times` must be increasing"),
+        ({"times": np.ma.masked_array([1.0, 2.0], [0, 1])}, "`times` must be increasing"),
+        ({"times": [2**63 + 2**20], "rule": "gd", "learning_rate": 0.1}, "at most 1000000000 steps"),
+        ({"times": [2**70], "rule": "gd", "learning_rate": 0.1}, "pdlt.finite.solve does any number of steps"),
         ({"times": []}, "`times` must be increasing"),
         ({"times": [np.nan]}, "`times` must be increasing"),
         ({"times": [np.inf]}, "pdlt.finite.solve gives the end of training of its linearisation"),
@@ -165,6 +182,52 @@ def test_bad_arguments(network, arguments, message):
 def test_a_flow_that_takes_too_many_steps_says_why(network):
     with pytest.raises(PdltError, match="must be reached within 100000 steps .* largest eigenvalue"):
         train(network, X, Y, [1e6], method=Gradient())
+
+
+def test_bounds_are_those_of_the_method(network):
+    """Gauss-Newton has rate 1 for every mode, whatever the tangent kernel."""
+    arguments = {"rule": "gd", "times": [300], "x": X, "y": Y, "model": network.linearised()}
+    with pytest.raises(PdltError, match="rate of the linearised network is 1, and the bound for stability is 2"):
+        train(**arguments, learning_rate=1e6, method=GaussNewton())
+
+
+def test_a_method_without_rates_is_given_no_bound(network):
+    assert "largest rate is not known in advance" in _failure(network, X, "gd", EmpiricalNatural())
+
+
+def test_a_flow_that_meets_a_kink_says_so():
+    network = FiniteNetwork(pdlt.MLP(2, 30, "relu", 0.0, 2.0, 0.0, 1.0), 2, seed=0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 2)), rng.normal(size=4)
+    with pytest.raises(PdltError, match=r"The activation has a kink.*`tolerance` \(1e-4\)"):
+        train(network, x, y, [20.0])
+    # On its way a looser tolerance arrives, and at smaller loss.
+    path = train(network, x, y, [0.0, 5.0, 20.0], tolerance=1e-4)
+    assert (np.diff(path.losses(x, y)) < 0).all()
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
+    """Two Jacobians fit, the five of a decomposition do not."""
+    monkeypatch.setattr("pdlt.finite.memory._available", lambda: 8.0 * 3 * 7 * 31)
+    network, x, y = FiniteNetwork(pdlt.MLP(2, 6, "tanh", 0.3), 3, seed=6), np.eye(7, 3), np.ones(7)
+    assert network.jacobian(x).shape == (7, 1, 31)
+    message = r"`x`: 5 arrays .* 7 outputs by 31 parameters, need about .* GiB, but this machine has .* GiB"
+    with pytest.raises(PdltError, match=message):
+        solve(network, x, y, [1.0])
+    with pytest.raises(PdltError, match=message):
+        train(network, x, y, [1.0], method=GaussNewton())
+    with pytest.raises(PdltError, match="`x`: 2 arrays"):
+        network.jacobian(np.eye(11, 3))
+    with pytest.raises(PdltError, match="`model`: the Hessian and its eigenvectors, 31 parameters squared"):
+        train(network, x, y, [1.0], method=SaddleFreeNewton())
+
+
+def test_what_overflows_is_no_solution():
+    network = FiniteNetwork(pdlt.MLP(2, 4, "relu", C_W=2.0), 2, seed=0)
+    with pytest.raises(PdltError, match="overflows"):
+        solve(network, np.full((1, 2), 1e200), [1.0], [1.0])
+    with pytest.raises(PdltError, match="overflows"):
+        solve(network, np.full((1, 2), 1e308), [1.0], [1.0], method=GaussNewton())
 
 
 def test_only_methods_with_independent_modes_have_a_closed_form(network):
