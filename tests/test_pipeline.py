@@ -160,6 +160,8 @@ def test_an_interrupt_stops_a_derivation_at_once() -> None:
     code = (
         # Modules first: an interrupt during an import may be swallowed by somebody's bare except.
         "import os, signal, threading, sympy, pdlt.cli.derive, pdlt.pipeline, pdlt.export.plain\n"
+        # A shell that starts the tests in the background has interrupts ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "pdlt.cli.main(['derive', '--observables', 'Theta,A', '--order', '4'])"
     )
