@@ -5,12 +5,12 @@ Before anything is compiled a guess knows memory traffic and little else: times 
 """
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pdlt._machine import machine_memory
 from pdlt.ensemble.blocks import BLOCK, PRECISIONS, SAMPLERS, divided, moment_shapes
 from pdlt.ensemble.specs import Moment
 from pdlt.ensemble.statistics import GROUPS
@@ -79,7 +79,7 @@ def require(memory: float, seconds: float) -> None:
     Raises:
         PdltError: if `memory` bytes are more than the machine has, or the time is beyond ten years.
     """
-    available = _memory()
+    available = machine_memory()
     refused = []
     if memory > available:
         refused.append(
@@ -118,11 +118,3 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} seconds"
-
-
-def _memory() -> float:
-    """Return the bytes of memory that this machine has; infinity on platforms that do not say."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return math.inf

@@ -1,7 +1,6 @@
 """What arrays of this package will take, against what there is: the array library aborts where memory runs out."""
 
-import os
-
+from pdlt._machine import machine_memory
 from pdlt.errors import PdltError
 
 
@@ -13,16 +12,9 @@ def check_memory(argument: str, what: str, numbers: int) -> None:
         what: names the arrays in the message.
         numbers: entries of all arrays that are held at the same time.
     """
-    available = _available()
+    available = machine_memory()
     if 8 * numbers > available:
         raise PdltError(
             f"Argument `{argument}`: {what} need about {8 * numbers / 2**30:.3g} GiB, but this machine has "
             f"{available / 2**30:.3g} GiB. Take fewer points or a narrower network."
         )
-
-
-def _available() -> float:
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # not every system says
-        return float("inf")

@@ -1,11 +1,11 @@
 """Training data: checked, with equal inputs merged, and what fits into memory."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pdlt._machine import machine_memory
 from pdlt.errors import PdltError
 from pdlt.networks import check_inputs
 
@@ -123,7 +123,7 @@ def require_memory(numbers: float, what: str, advice: str) -> None:
     Raises:
         PdltError: if it does not fit.
     """
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = machine_memory()
     if 8 * numbers > 0.8 * available:
         raise PdltError(
             f"{what} need about {8 * numbers / 2**30:.0f} GiB, but this machine has {available / 2**30:.0f} GiB. "

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdlt._machine import machine_memory
 from pdlt._progress import progress
 from pdlt._version import __version__
 from pdlt.codegen.execute import step
@@ -125,7 +125,7 @@ def _layers(layers: Any, depth: int) -> tuple[int, ...]:
 
 def _check_memory(rows: int, columns: int, matrices: int) -> None:
     needed = 8 * rows * columns * matrices
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = machine_memory()
     if needed > 0.8 * available:
         raise PdltError(
             f"Argument `x`: {matrices} matrices of {rows} x {columns} entries need {needed / 2**30:.1f} GiB, but this "

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdlt._machine import machine_memory
 from pdlt._progress import progress
 from pdlt._version import __version__
 from pdlt.codegen.execute import step
@@ -187,7 +187,7 @@ def _check_memory(program: Program, net: MLP, inputs: int) -> None:
     expectations = sum(inputs ** len(average) for average in program.averages)
     # Results and their two levels per layer, the layer being computed, and its intermediate products.
     needed = 8 * (expectations + (2 * net.depth + 8) * per_layer)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = machine_memory()
     if needed > 0.8 * available:
         raise PdltError(
             f"Argument `x`: these observables for {inputs} different inputs at depth {net.depth} need about "

@@ -208,7 +208,7 @@ def test_a_flow_that_meets_a_kink_says_so():
 
 def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
     """Two Jacobians fit, the five of a decomposition do not."""
-    monkeypatch.setattr("pdlt.finite.memory._available", lambda: 8.0 * 3 * 7 * 31)
+    monkeypatch.setattr("pdlt.finite.memory.machine_memory", lambda: 8.0 * 3 * 7 * 31)
     network, x, y = FiniteNetwork(pdlt.MLP(2, 6, "tanh", 0.3), 3, seed=6), np.eye(7, 3), np.ones(7)
     assert network.jacobian(x).shape == (7, 1, 31)
     message = r"`x`: 5 arrays .* 7 outputs by 31 parameters, need about .* GiB, but this machine has .* GiB"

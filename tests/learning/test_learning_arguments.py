@@ -80,8 +80,11 @@ def test_noise(noise):
         posterior(**GIVEN, noise=noise)
 
 
-def test_memory_that_suffices():
-    require_memory(1000.0, "A few numbers", "")
+def test_memory_that_suffices_and_memory_that_does_not(monkeypatch):
+    monkeypatch.setattr("pdlt.learning.data.machine_memory", lambda: 10 * 2.0**30)
+    assert require_memory(8 * 2**27, "Numbers", "") is None  # 8 GiB are 80 % of 10
+    with pytest.raises(pdlt.PdltError, match="Numbers need about 8 GiB, but this machine has 10 GiB. Use fewer."):
+        require_memory(8 * 2**27 + 1, "Numbers", "Use fewer.")
 
 
 def test_spectrum_tells_zero_from_small():

@@ -1,5 +1,6 @@
 """Eigenmodes on a dataset: against plain linear algebra, closed forms and the training they describe."""
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -130,3 +131,6 @@ def test_figures_of_very_little(tmp_path):
     draw(modes(NET, [[0.7]], [1.0]), tmp_path / "one.png")
     draw(modes(FREE, [[0.0]], [1.0]), tmp_path / "zero.png")
     draw_population(population_modes(pdlt.MLP(2, 8, "relu", C_W=0.0), "circle", degrees=3), tmp_path / "nothing.png")
+    # Panels are 3.6 inches wide, at 150 pixels each; eigenfunctions have none where the kernel is zero.
+    panels = {path.stem: matplotlib.image.imread(path).shape[1] / 540 for path in tmp_path.iterdir()}
+    assert panels == pytest.approx({"one": 3, "zero": 2, "nothing": 2}, abs=0.02)
