@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pdlt._arguments import count, is_real, real_array, require_finite
 from pdlt.activations import Activation, activation
 from pdlt.errors import PdltError
 
@@ -117,6 +118,17 @@ class MLP:
         return f"MLP(depth={self.depth}, width={short(self.width)}, activation={self.activation.name!r}, {scales})"
 
 
+def check_network(net: Any) -> MLP:
+    """Return the network.
+
+    Raises:
+        PdltError: if it is none.
+    """
+    if not isinstance(net, MLP):
+        raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {type(net).__name__}.")
+    return net
+
+
 def check_inputs(x: Any, name: str = "x") -> np.ndarray:
     """Return the inputs as a float64 array of shape (N, n_0); `name` is what messages call them.
 
@@ -124,19 +136,10 @@ def check_inputs(x: Any, name: str = "x") -> np.ndarray:
         PdltError: if they are ragged, not two-dimensional, empty, not numeric or not finite.
     """
     wanted = "a two-dimensional array of finite numbers, one row per input"
-    try:
-        raw = np.asarray(x)
-    except (TypeError, ValueError):
-        raise PdltError(f"Argument `{name}` must be {wanted}, but its rows differ in length.") from None
-    # Masks, imaginary parts, dates and digits in quotes would be dropped or converted in silence.
-    if isinstance(x, np.ma.MaskedArray) or raw.dtype.kind not in "iuf":
-        raise PdltError(f"Argument `{name}` must be {wanted}, but got {type(x).__name__} of type {raw.dtype}.")
-    array = raw.astype(np.float64)
+    array = real_array(name, x, wanted).astype(np.float64)
     if array.ndim != 2 or array.size == 0:
         raise PdltError(f"Argument `{name}` must be {wanted}, but got an array of shape {array.shape}.")
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise PdltError(f"Argument `{name}` must be {wanted}, but {name}[{row}, {column}] is {array[row, column]}.")
+    require_finite(name, array, wanted)
     return array
 
 
@@ -144,14 +147,8 @@ def _activation(spec: Any) -> Activation:
     return activation(spec)
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-
-
 def _positive_int(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise PdltError(f"Argument `{name}` must be a positive integer, but got {str(value)[:60]}.")
-    if int(value) > LARGEST:
+    if count(name, value) > LARGEST:
         raise PdltError(f"Argument `{name}` must be at most {LARGEST}, but got {str(value)[:60]}.")
     return int(value)
 
@@ -175,9 +172,9 @@ def _widths(width: Any, depth: int) -> tuple[int, ...]:
 
 def _per_layer(name: str, value: Any, depth: int) -> tuple[float, ...]:
     wanted = f"a non-negative number or {depth} of them, one per layer"
-    if _is_real(value):
+    if is_real(value):
         value = (value,) * depth
-    if not isinstance(value, list | tuple | np.ndarray) or not all(map(_is_real, value)):
+    if not isinstance(value, list | tuple | np.ndarray) or not all(map(is_real, value)):
         raise PdltError(f"Argument `{name}` must be {wanted}, but got {str(value)[:60]}.")
     try:
         values = tuple(float(v) for v in value)

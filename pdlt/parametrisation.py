@@ -20,15 +20,15 @@ a = -1/2, 0, ..., 0, 1/2, b = 1/2, c = 0). There features are learned at order z
 """
 
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pdlt._arguments import count, is_real
 from pdlt.activations import Activation
 from pdlt.errors import PdltError
-from pdlt.networks import MLP
+from pdlt.networks import MLP, check_network
 
 PARAMETRISATIONS = ("standard", "ntk", "mup")
 
@@ -108,7 +108,7 @@ def recipe(
     sigma_w, sigma_b = (_real(name, value, 1e150) for name, value in (("sigma_w", sigma_w), ("sigma_b", sigma_b)))
     learning_rate = _real("learning_rate", learning_rate)
     net = MLP(depth, width, activation, C_b=sigma_b**2, C_W=sigma_w**2)
-    fan_in = (_dimension(n_0), *net.width)
+    fan_in = (count("n_0", n_0), *net.width)
     weights, biases = _multipliers(parametrisation, fan_in, sigma_w, sigma_b)
     weight_std = [sigma_w / math.sqrt(n) / m if m else 1.0 for n, m in zip(fan_in, weights, strict=True)]
     bias_std = [sigma_b / m if m else 1.0 for m in biases]
@@ -136,9 +136,8 @@ def recipe_of(net: MLP, n_0: int, parametrisation: str = "standard") -> Recipe:
         PdltError: for bad arguments, or a parametrisation that cannot give a layer its rate ("ntk" where C is zero and
             lambda is not: a multiplier of zero trains nothing).
     """
-    if not isinstance(net, MLP):
-        raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {type(net).__name__}.")
-    fan_in = (_dimension(n_0), *net.width)
+    check_network(net)
+    fan_in = (count("n_0", n_0), *net.width)
     weights, biases = [], []
     for layer, (C_W, C_b) in enumerate(zip(net.C_W, net.C_b, strict=True)):
         m_W, m_b = _multipliers(parametrisation, fan_in, math.sqrt(C_W), math.sqrt(C_b))
@@ -199,7 +198,7 @@ def _rate(name: str, value: float, multiplier: float) -> float:
 
 
 def _real(name: str, value: Any, largest: float = math.inf) -> float:
-    fine = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    fine = is_real(value)
     try:
         number = float(value) if fine else math.nan
     except OverflowError:
@@ -208,9 +207,3 @@ def _real(name: str, value: Any, largest: float = math.inf) -> float:
         below = f" and at most {largest:g} (it is squared)" if largest < number else ""
         raise PdltError(f"Argument `{name}` must be a number, not negative{below}, but got {value!r:.60}.")
     return number
-
-
-def _dimension(n_0: Any) -> int:
-    if isinstance(n_0, bool) or not isinstance(n_0, numbers.Integral) or n_0 < 1:
-        raise PdltError(f"Argument `n_0` must be a positive integer, but got {n_0!r}.")
-    return int(n_0)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pdlt._arguments import integer
 from pdlt.calibration.cases import MORE, draw_case
 from pdlt.calibration.comparison import Measure, compare, measure
 from pdlt.calibration.journal import Journal
@@ -47,10 +48,10 @@ class Settings:
     plant: str | None = None
 
     def __post_init__(self) -> None:
-        _integer("cases", self.cases, 1, 10**6)
-        _integer("seed", self.seed, 0, 2**63 - 1)
-        _integer("samples", self.samples, FEWEST_SAMPLES, 10**9)
-        _integer("replicates", self.replicates, 1, 1000)
+        integer("cases", self.cases, 1, 10**6)
+        integer("seed", self.seed, 0, 2**63 - 1)
+        integer("samples", self.samples, FEWEST_SAMPLES, 10**9)
+        integer("replicates", self.replicates, 1, 1000)
         for name in self.samplers:
             if name not in SAMPLERS:
                 known = ", ".join(SAMPLERS)
@@ -158,8 +159,3 @@ def _header(settings: Settings) -> dict[str, Any]:
     plain = {**asdict(settings), "samplers": list(settings.samplers)}
     del plain["cases"]
     return {**plain, "block": BLOCK, "stream": STREAM, "versions": versions()}
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}, but got {value!r}.")

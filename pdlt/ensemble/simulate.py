@@ -8,7 +8,6 @@ estimates -> stopping                                    whether to go on
 
 import json
 import math
-import numbers
 import sys
 import time
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from pdlt._arguments import integer, positive
 from pdlt.ensemble import doubt
 from pdlt.ensemble.blocks import BLOCK, OUTPUTS, PRECISIONS, SAMPLERS, STREAM, moment_shapes, overflow, vector_size
 from pdlt.ensemble.execution import MOST_WORKERS, Drawing, Here, Processes, executing
@@ -34,7 +34,7 @@ from pdlt.ensemble.store import Record, Store
 from pdlt.ensemble.tasks import Recipe
 from pdlt.ensemble.underflow import warn_of_underflow
 from pdlt.errors import PdltError, suggest
-from pdlt.networks import MLP, check_inputs
+from pdlt.networks import MLP, check_inputs, check_network
 
 if TYPE_CHECKING:
     import xarray
@@ -118,15 +118,14 @@ def simulate(
         UserWarning: for inputs so small that kernels become 0.
     """
     x = check_inputs(x)
-    if not isinstance(net, MLP):
-        raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {net!r}.")
+    check_network(net)
     if not isinstance(sampler, str) or sampler not in SAMPLERS:
         accepted = " or ".join(f'"{name}"' for name in SAMPLERS)
         raise PdltError(f"Argument `sampler` must be {accepted}, but got {sampler!r}.{suggest(str(sampler), SAMPLERS)}")
     if not isinstance(precision, str) or precision not in PRECISIONS:
         accepted = " or ".join(f'"{name}"' for name in PRECISIONS)
         raise PdltError(f"Argument `precision` must be {accepted}, but got {precision!r}.")
-    seed = _integer("seed", seed, 0, 2**63 - 1)
+    seed = integer("seed", seed, 0, 2**63 - 1)
     target, seconds = _positive("until_stderr", until_stderr), _positive("until_time", until_time)
     if samples is None:
         samples = SAMPLES if target is None and seconds is None else MOST_SAMPLES
@@ -136,8 +135,12 @@ def simulate(
         raise PdltError(f"Argument `observables`: at most {COMPONENTS} components are possible, but got {most.spec!r}.")
     # An error needs two groups of blocks, a product of k moments k of them; two halves need twice as many.
     fewest = max(2, most.order) * (1 if target is None else 2)
-    limits = Limits(math.ceil(_integer("samples", samples, fewest * BLOCK, 2**53) / BLOCK), target, seconds, fewest)
-    chunk = None if batch is None else math.ceil(_integer("batch", batch, 1, 2**53) / BLOCK)
+    hint = ""
+    if isinstance(samples, int | float) and samples > 2**53:
+        hint = " To go on until the errors are small or time is up, give until_stderr or until_time."
+    samples = integer("samples", samples, fewest * BLOCK, 2**53, hint=hint)
+    limits = Limits(math.ceil(samples / BLOCK), target, seconds, fewest)
+    chunk = None if batch is None else math.ceil(integer("batch", batch, 1, 2**53) / BLOCK)
     asked = _layers(layers, net.depth)
 
     outcome = _Outcome({}, 0 if limits.sequential else limits.blocks, "stderr", Precision(0.0, "", 0))
@@ -285,34 +288,18 @@ def _heads(sampler: str, outputs: Any) -> int | None:
             f'Argument `outputs` must be None with sampler="{sampler}", which integrates the last layer, but got '
             f"{outputs!r}."
         )
-    return _integer("outputs", outputs, 2, 1000)
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
-        hint = ""
-        if isinstance(value, float) and value.is_integer() and low <= value <= high:
-            hint = f" Write {int(value)}."
-        elif name == "samples" and isinstance(value, int | float) and value > high:
-            hint = " To go on until the errors are small or time is up, give until_stderr or until_time."
-        raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}, but got {value!r}.{hint}")
-    return int(value)
+    return integer("outputs", outputs, 2, 1000)
 
 
 def _positive(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real or not 0 < float(value) < math.inf:
-        raise PdltError(f"Argument `{name}` must be a positive number, but got {value!r}.")
-    return float(value)
+    return None if value is None else positive(name, value)
 
 
 def _layers(layers: Any, depth: int) -> tuple[int, ...]:
     if layers is None:
         return tuple(range(1, depth + 1))
     try:
-        chosen = sorted({_integer("layers", layer, 1, depth) for layer in layers})
+        chosen = sorted({integer("layers", layer, 1, depth) for layer in layers})
     except TypeError:
         chosen = []
     if not chosen:

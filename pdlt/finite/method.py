@@ -1,7 +1,5 @@
 """The contract of a training method, and the plain gradient."""
 
-import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -62,18 +60,6 @@ class Gradient(Method):
     def multipliers(self, eigenvalues: Array, points: int) -> Array:
         """Return 1."""
         return jnp.ones_like(eigenvalues)
-
-
-def check_positive(name: str, value: Any) -> float:
-    """Return a positive finite number.
-
-    Raises:
-        PdltError: if it is something else.
-    """
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or value <= 0:
-        raise PdltError(f"Argument `{name}` must be a positive number, but got {str(value)[:60]}.")
-    return float(value)
 
 
 def gradient(residuals: Residuals, scale: float) -> Callable[[Array], Array]:

@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdlt._arguments import positive
 from pdlt.errors import PdltError
 from pdlt.finite.memory import check_memory
-from pdlt.finite.method import Method, Residuals, check_positive, gradient
+from pdlt.finite.method import Method, Residuals, gradient
 
 Array = Any
 
@@ -90,7 +91,7 @@ class NaturalGradient(_Preconditioned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive("noise", self.noise)
+        positive("noise", self.noise)
 
     def rate(self, points: int) -> float:
         """Return N sigma^2."""
@@ -129,7 +130,7 @@ class EmpiricalNatural(Method):
     noise: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive("noise", self.noise)
+        positive("noise", self.noise)
 
     def velocity(self, residuals: Residuals, jacobian: Residuals) -> Callable[[Array], Array]:
         """Return xi' = -N sigma^4 A^+ (1, ..., 1), A the matrix of rows J_alpha^T r_alpha.
@@ -184,7 +185,7 @@ class SaddleFreeNewton(Method):
     cutoff: float = 1e-10
 
     def __post_init__(self) -> None:
-        check_positive("cutoff", self.cutoff)
+        positive("cutoff", self.cutoff)
         if self.cutoff >= 1:
             raise PdltError(f"Argument `cutoff` must be below 1, but got {self.cutoff!r}.")
 

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from pdlt._arguments import count
 from pdlt._jax import x64
 from pdlt.errors import PdltError
 from pdlt.finite.architecture import Architecture, LinearisedArchitecture, jacobian
-from pdlt.networks import MLP, check_inputs
+from pdlt.networks import MLP, check_inputs, check_network
 
 
 class Model(ABC):
@@ -119,9 +120,8 @@ class FiniteNetwork(Model):
     """
 
     def __init__(self, net: MLP, inputs: int, outputs: int = 1, *, seed: int) -> None:
-        if not isinstance(net, MLP):
-            raise PdltError(f"Argument `net` must be a pdlt.MLP, but got an object of type {type(net).__name__}.")
-        self._architecture = Architecture(net, _count("inputs", inputs), _count("outputs", outputs))
+        check_network(net)
+        self._architecture = Architecture(net, count("inputs", inputs), count("outputs", outputs))
         self.seed = check_seed(seed)
         self.start = np.zeros(self._architecture.size)
 
@@ -222,12 +222,6 @@ def check_seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= int(seed) < 2**63:
         raise PdltError(f"Argument `seed` must be an integer from 0 to 2^63 - 1, but got {str(seed)[:60]}.")
     return int(seed)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise PdltError(f"Argument `{name}` must be a positive integer, but got {str(value)[:60]}.")
-    return int(value)
 
 
 def _evaluate(architecture: Any, arrays: Any, xi: Any, x: Any) -> Any:

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdlt._arguments import positive, real_array, require_finite
 from pdlt._jax import x64
 from pdlt.errors import PdltError
 from pdlt.finite import integrate
 from pdlt.finite.architecture import SVD_COPIES, Architecture, LinearisedArchitecture, check_jacobian, jacobian
-from pdlt.finite.method import Gradient, Method, check_positive
+from pdlt.finite.method import Gradient, Method
 from pdlt.finite.network import FiniteNetwork, Model, check_model
 from pdlt.networks import MLP
 
@@ -149,18 +150,11 @@ def check_labels(y: Any, points: int, outputs: int) -> np.ndarray:
         PdltError: if they have another shape, are not real numbers or not finite.
     """
     wanted = f"an array of finite numbers of shape ({points}, {outputs})"
-    try:
-        raw = np.asarray(y)
-    except (TypeError, ValueError):
-        raise PdltError(f"Argument `y` must be {wanted}, but its rows differ in length.") from None
-    if isinstance(y, np.ma.MaskedArray) or raw.dtype.kind not in "iuf":
-        raise PdltError(f"Argument `y` must be {wanted}, but got {type(y).__name__} of type {raw.dtype}.")
+    raw = real_array("y", y, wanted)
     if raw.shape != (points, outputs) and not (raw.shape == (points,) and outputs == 1):
         raise PdltError(f"Argument `y` must be {wanted}, one row per input, but got an array of shape {raw.shape}.")
     array = raw.astype(float).reshape(points, outputs)
-    if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
-        raise PdltError(f"Argument `y` must be {wanted}, but y[{row}, {column}] is {array[row, column]}.")
+    require_finite("y", array, wanted)
     return array
 
 
@@ -198,7 +192,7 @@ def check_rule(rule: Any, learning_rate: Any) -> float:
     if rule not in ("flow", "gd"):
         raise PdltError(f'Argument `rule` must be "flow" or "gd", but got {rule!r}.')
     if rule == "gd":
-        return check_positive("learning_rate", learning_rate)
+        return positive("learning_rate", learning_rate)
     if learning_rate is not None:
         raise PdltError(f'Argument `learning_rate` must be left out for rule="flow", but got {learning_rate!r}.')
     return 0.0

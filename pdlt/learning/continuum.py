@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdlt._arguments import integer
 from pdlt.errors import PdltError, suggest
-from pdlt.learning.arguments import integer, kernel_name, network, real
+from pdlt.learning.arguments import kernel_name, real
 from pdlt.learning.gram_blocks import evaluate
 from pdlt.learning.spaces import Cube, Space, Sphere
+from pdlt.networks import check_network
 from pdlt.predict.gram import BLOCK
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def population_modes(
     """
     import xarray
 
-    network(net)
+    check_network(net)
     kernel_name(observable)
     space = _space(distribution, dimension)
     highest = integer("degrees", degrees, 0, HIGHEST)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pdlt._arguments import real_array
 from pdlt._machine import machine_memory
 from pdlt.errors import PdltError
 from pdlt.networks import check_inputs
@@ -78,12 +79,7 @@ def check_labels(y: Any, rows: int, name: str, outputs: int | None = None) -> np
     """
     shapes = f"({rows},) or ({rows}, {outputs or 'n_L'})" if outputs in (None, 1) else f"({rows}, {outputs})"
     wanted = f"an array of finite numbers of shape {shapes}, one row per input"
-    try:
-        raw = np.asarray(y)
-    except (TypeError, ValueError):
-        raise PdltError(f"Argument `{name}` must be {wanted}, but its rows differ in length.") from None
-    if isinstance(y, np.ma.MaskedArray) or raw.dtype.kind not in "iuf":
-        raise PdltError(f"Argument `{name}` must be {wanted}, but got {type(y).__name__} of type {raw.dtype}.")
+    raw = real_array(name, y, wanted)
     if raw.ndim not in (1, 2) or len(raw) != rows or raw.size == 0:
         raise PdltError(f"Argument `{name}` must be {wanted}, but got shape {raw.shape}.")
     labels = raw.astype(np.float64).reshape(rows, -1)

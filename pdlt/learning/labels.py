@@ -10,14 +10,14 @@ import numpy as np
 
 from pdlt._progress import progress
 from pdlt.errors import PdltError
-from pdlt.learning.arguments import network, real
+from pdlt.learning.arguments import real
 from pdlt.learning.data import LARGEST, check_labels, require_memory
 from pdlt.learning.gram_blocks import evaluate
 from pdlt.learning.posterior import posterior
 from pdlt.learning.response import LIMIT
 from pdlt.learning.spectrum import Spectrum
 from pdlt.learning.training import predict_training
-from pdlt.networks import check_inputs
+from pdlt.networks import check_inputs, check_network
 
 if TYPE_CHECKING:
     import xarray
@@ -61,7 +61,7 @@ def label_log_probability(net: "MLP", x: Any, y: Any, noise: float = 0.0) -> "xa
     """
     import xarray
 
-    net, noise = network(net), real("noise", noise)
+    net, noise = check_network(net), real("noise", noise)
     x = check_inputs(x)
     labels = check_labels(y, len(x), "y")
     require_memory(4 * len(x) ** 2, f"The eigenvectors of {len(x)} inputs", "Use fewer inputs.")
@@ -131,7 +131,7 @@ def rank_labels(
     import xarray
     from scipy.stats import rankdata
 
-    net, noise = network(net), real("noise", noise)
+    net, noise = check_network(net), real("noise", noise)
     if distribution not in DISTRIBUTIONS:
         raise PdltError(f"Argument `distribution` must be posterior or trained, but got {distribution!r}.")
     if not isinstance(time, numbers.Real) or isinstance(time, bool | np.bool_):

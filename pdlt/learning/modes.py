@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pdlt._arguments import integer
 from pdlt._progress import progress
-from pdlt.learning.arguments import integer, kernel_name, network, real
+from pdlt.learning.arguments import kernel_name, real
 from pdlt.learning.data import check_labels, check_points, require_memory
 from pdlt.learning.gram_blocks import evaluate
 from pdlt.learning.spectrum import Spectrum
-from pdlt.networks import check_inputs
+from pdlt.networks import check_inputs, check_network
 
 if TYPE_CHECKING:
     import xarray
@@ -52,7 +53,7 @@ def modes(net: "MLP", x: Any, y: Any = None, observable: str = "Theta", ridge: f
     """
     import xarray
 
-    network(net)
+    check_network(net)
     x = check_inputs(x)
     ridge = real("ridge", ridge)
     labels = None if y is None else check_labels(y, len(x), "y")
@@ -112,7 +113,7 @@ def eigenfunctions(net: "MLP", x: Any, at: Any, count: int = 4, observable: str 
     Raises:
         PdltError: for bad arguments.
     """
-    network(net)
+    check_network(net)
     x = check_inputs(x)
     at = check_points(at, x.shape[1], "at")
     count = integer("count", count, 1, len(x))

@@ -7,11 +7,12 @@ import scipy.linalg
 
 from pdlt._progress import progress
 from pdlt.errors import PdltError
-from pdlt.learning.arguments import network, real
+from pdlt.learning.arguments import real
 from pdlt.learning.data import TrainingData, check_points, require_memory
 from pdlt.learning.gram_blocks import COVARIANCES, gram_blocks
 from pdlt.learning.response import LIMIT
 from pdlt.learning.results import moments, provenance
+from pdlt.networks import check_network
 
 if TYPE_CHECKING:
     import xarray
@@ -44,7 +45,7 @@ def posterior(
         PdltError: for bad arguments; equal inputs with different labels and no noise (the message names two rows); a
             numerically singular covariance matrix; what does not fit into memory.
     """
-    net, noise = network(net), real("noise", noise)
+    net, noise = check_network(net), real("noise", noise)
     if covariance not in COVARIANCES:
         raise PdltError(f"Argument `covariance` must be one of {', '.join(COVARIANCES)}, but got {covariance!r}.")
     data = TrainingData.of(x_train, y_train)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pdlt.learning.arguments import integer, network, real
+from pdlt._arguments import integer
+from pdlt.learning.arguments import real
 from pdlt.learning.data import TrainingData, check_points, merged, require_memory
 from pdlt.learning.gram_blocks import evaluate
 from pdlt.learning.posterior import Factor, require_consistent
@@ -14,7 +15,7 @@ from pdlt.learning.relaxation import Relaxation
 from pdlt.learning.response import Response
 from pdlt.learning.results import provenance
 from pdlt.learning.spectrum import Spectrum
-from pdlt.networks import MLP, check_inputs
+from pdlt.networks import MLP, check_inputs, check_network
 
 if TYPE_CHECKING:
     import xarray
@@ -37,7 +38,7 @@ def sample_prior(net: MLP, x: Any, samples: int, seed: int, outputs: int = 1) ->
     Raises:
         PdltError: for bad arguments, or what does not fit into memory.
     """
-    net, points = network(net), check_inputs(x)
+    net, points = check_network(net), check_inputs(x)
     prior = _Prior(net, points, samples, seed, integer("outputs", outputs, 1, 10**9))
     attrs = {"kind": "prior samples", "seed": seed, "network": json.dumps(net.describe()), "kernel_error": prior.error}
     return _dataset(("sample", "point", "output"), prior.values, attrs)
@@ -56,7 +57,7 @@ def sample_posterior(
     Raises:
         PdltError: as `pdlt.posterior`.
     """
-    net, noise = network(net), real("noise", noise)
+    net, noise = check_network(net), real("noise", noise)
     data = TrainingData.of(x_train, y_train)
     require_consistent(data, noise)
     points = check_points(x_test, data.x.shape[1], "x_test")
@@ -95,7 +96,7 @@ def sample_training(
     Raises:
         PdltError: as `pdlt.predict_training`.
     """
-    net = network(net)
+    net = check_network(net)
     relaxation = Relaxation.of(rule, learning_rate, ridge)
     when = relaxation.times(times)
     data = TrainingData.of(x_train, y_train)

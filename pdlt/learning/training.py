@@ -7,12 +7,12 @@ import numpy as np
 
 from pdlt._progress import progress
 from pdlt.errors import PdltError
-from pdlt.learning.arguments import network
 from pdlt.learning.data import TrainingData, check_points, require_memory
 from pdlt.learning.gram_blocks import COVARIANCES
 from pdlt.learning.relaxation import Relaxation
 from pdlt.learning.response import Response
 from pdlt.learning.results import moments, provenance
+from pdlt.networks import check_network
 
 if TYPE_CHECKING:
     import xarray
@@ -67,7 +67,7 @@ def predict_training(
         PdltError: for bad arguments; a learning rate beyond the bound; a numerically singular tangent kernel (see
             `unresolved`); what does not fit into memory.
     """
-    net = network(net)
+    net = check_network(net)
     if isinstance(order, bool) or order != 0:
         raise PdltError(f"Argument `order` must be 0 (corrections in 1/width are not available), but got {order!r}.")
     if covariance not in COVARIANCES:

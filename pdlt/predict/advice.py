@@ -11,7 +11,6 @@ to those balanced for depth d, and ratios of tangent kernels do not depend on th
 """
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pdlt._arguments import integer, positive
 from pdlt.activations import Activation
 from pdlt.activations import activation as read_activation
 from pdlt.errors import PdltError
@@ -177,13 +177,13 @@ def advise(
     sigma = read_activation(activation)
     for name, value in (("width", width), ("outputs", outputs), ("input_dimension", input_dimension)):
         if value is not None:
-            _check_integer(name, value, 1, LARGEST)
+            integer(name, value, 1, LARGEST)
     if depth is not None:
-        _check_integer("depth", depth, 2, MAX_DEPTH)
+        integer("depth", depth, 2, MAX_DEPTH)
     if width is None and depth is None:
         raise PdltError("Argument `width` or `depth` must be given, but got neither.")
     if input_square is not None:
-        _check_positive("input_square", input_square)
+        positive("input_square", input_square)
     critical = criticality(sigma)
     critical.require()
     x_square = float(input_square or critical.input_square or 1.0)
@@ -308,13 +308,3 @@ def _tensors(
 def _horizon(depth: int) -> int:
     """Return a power of two, at least 32, from `depth` on: prediction is compiled once for each number of layers."""
     return 1 << max(5, (depth - 1).bit_length())
-
-
-def _check_integer(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
-        raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}, but got {str(value)[:60]}.")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
-        raise PdltError(f"Argument `{name}` must be a positive number, but got {str(value)[:60]}.")

@@ -15,7 +15,7 @@ from pdlt._version import __version__
 from pdlt.codegen.execute import step
 from pdlt.codegen.program import lower
 from pdlt.errors import PdltError
-from pdlt.networks import MLP, check_inputs
+from pdlt.networks import MLP, check_inputs, check_network
 from pdlt.observables import NAMED
 from pdlt.pipeline import derive
 from pdlt.predict.initialisation import AccuracyWarning, layer_parameters
@@ -74,8 +74,7 @@ def kernel(
     Warns:
         AccuracyWarning: if `rtol` was not reached.
     """
-    if not isinstance(net, MLP):
-        raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {type(net).__name__}.")
+    check_network(net)
     rows = check_inputs(x)
     columns = rows if x2 is None else check_inputs(x2, "x2")
     if columns.shape[1] != rows.shape[1]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from pdlt._arguments import count
 from pdlt.errors import PdltError
 
 
@@ -27,7 +28,7 @@ def relative_entropy(coupling: float, neurons: int) -> float:
     Raises:
         PdltError: for bad arguments.
     """
-    kappa, m = _coupling(coupling), _count("neurons", neurons)
+    kappa, m = _coupling(coupling), count("neurons", neurons)
     return m * (m + 2) * (kappa**2 / 16 - (m + 8) * kappa**3 / 48)
 
 
@@ -43,7 +44,7 @@ def mutual_information(coupling: float, n_1: int, n_2: int) -> float:
     Raises:
         PdltError: for bad arguments.
     """
-    kappa, first, second = _coupling(coupling), _count("n_1", n_1), _count("n_2", n_2)
+    kappa, first, second = _coupling(coupling), count("n_1", n_1), count("n_2", n_2)
     return first * second / 8 * (kappa**2 - kappa**3 * (20 + 3 * (first + second)) / 6)
 
 
@@ -59,7 +60,7 @@ def optimal_coupling(outputs: int = 1) -> float:
     Raises:
         PdltError: if `outputs` is not a positive integer.
     """
-    return 4 / (20 + 3 * _count("outputs", outputs))
+    return 4 / (20 + 3 * count("outputs", outputs))
 
 
 def lognormal_mutual_information(coupling: float, n_1: int, n_2: int, nodes: int = 80) -> float:
@@ -77,7 +78,7 @@ def lognormal_mutual_information(coupling: float, n_1: int, n_2: int, nodes: int
     Raises:
         PdltError: for bad arguments.
     """
-    kappa, first, second = _coupling(coupling), _count("n_1", n_1), _count("n_2", n_2)
+    kappa, first, second = _coupling(coupling), count("n_1", n_1), count("n_2", n_2)
     whole, *parts = (_lognormal_entropy(kappa, m, nodes) for m in (first + second, first, second))
     return whole - sum(parts)
 
@@ -108,12 +109,6 @@ def _laguerre(nodes: int, neurons: int) -> tuple[np.ndarray, np.ndarray]:
 
     s, w = roots_genlaguerre(nodes, neurons / 2 - 1)
     return s, w / w.sum()
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise PdltError(f"Argument `{name}` must be a positive integer, but got {value!r}.")
-    return int(value)
 
 
 def _coupling(value: float) -> float:

@@ -16,7 +16,7 @@ from pdlt.codegen.execute import step
 from pdlt.codegen.program import Program, lower
 from pdlt.equations import Theory, variable
 from pdlt.errors import PdltError
-from pdlt.networks import MLP, check_inputs
+from pdlt.networks import MLP, check_inputs, check_network
 from pdlt.observables import NAMED, Observable, identify, observable
 from pdlt.pipeline import derive
 from pdlt.predict.scales import couplings, largest
@@ -70,8 +70,7 @@ def predict(
             order is estimated to exceed half of an observable); the attribute `trusted` is then 0.
     """
     inputs = check_inputs(x)
-    if not isinstance(net, MLP):
-        raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {type(net).__name__}.")
+    check_network(net)
     if kinks not in KINKS:
         raise PdltError(f"Argument `kinks` must be one of {', '.join(KINKS)}, but got {kinks!r}.")
     if not (isinstance(rtol, int | float) and 0 < rtol < 1):

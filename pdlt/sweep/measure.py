@@ -9,10 +9,11 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdlt._arguments import integer
 from pdlt.ensemble import DoubtfulErrorsWarning, simulate
 from pdlt.ensemble.execution import executing
 from pdlt.errors import PdltError
-from pdlt.networks import LARGEST, MLP, check_inputs
+from pdlt.networks import LARGEST, MLP, check_inputs, check_network
 from pdlt.observables import NAMED, Observable, observable
 from pdlt.predict import TruncationWarning, predict
 from pdlt.sweep.result import Sweep
@@ -71,8 +72,7 @@ def sweep(
         DoubtfulErrorsWarning: where rare networks carry an average, see `Sweep.doubtful`.
     """
     start = time.monotonic()
-    if not isinstance(net, MLP):
-        raise PdltError(f"Argument `net` must be a pdlt.MLP, but got {net!r}.")
+    check_network(net)
     x = check_inputs(x)
     items = {item.name: item for item in map(observable, _listed("observables", observables, NAMED))}
     chosen = _integers("widths", widths, 1, fewest=2)
@@ -81,8 +81,8 @@ def sweep(
         raise PdltError("Argument `net` must have depth 2 or more: at depth 1 there is no width to sweep.")
     counts = _per_width(samples, len(chosen))
     if degree is not None:
-        degree = _integer("degree", degree, 0, len(chosen) - 1, f" (one less than there are widths, {len(chosen)})")
-    _integer("order", order, 0, LARGEST)
+        degree = integer("degree", degree, 0, len(chosen) - 1, f" (one less than there are widths, {len(chosen)})")
+    integer("order", order, 0, LARGEST)
     if until_time is not None and not (isinstance(until_time, numbers.Real) and until_time > 0):
         raise PdltError(f"Argument `until_time` must be a positive number, but got {until_time!r}.")
     nets = {(depth, n): _resized(net, depth, n) for depth in sorted(asked) for n in sorted(chosen)}
@@ -178,19 +178,13 @@ def _listed(name: str, values: Any, default: Iterable[Any] | None = None) -> lis
 
 
 def _integers(name: str, values: Any, low: int, fewest: int) -> list[int]:
-    found = [_integer(name, value, low, LARGEST) for value in _listed(name, values)]
+    found = [integer(name, value, low, LARGEST) for value in _listed(name, values)]
     repeated = [value for value in found if found.count(value) > 1]
     if repeated:
         raise PdltError(f"Argument `{name}` must hold different integers, but {repeated[0]} is there twice.")
     if len(found) < fewest:
         raise PdltError(f"Argument `{name}` must hold at least {fewest} of them, but got {found}.")
     return found
-
-
-def _integer(name: str, value: Any, low: int, high: int, why: str = "") -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
-        raise PdltError(f"Argument `{name}` must be an integer from {low} to {high}{why}, but got {value!r}.")
-    return int(value)
 
 
 def _per_width(samples: Any, widths: int) -> list[Any]:
