@@ -168,9 +168,8 @@ def build_network(options: dict[str, Any]) -> Any:
     depth, width, activation = options["depth"], parse_numbers("width", options["width"], int), options["activation"]
     if not options["critical"]:
         return MLP(depth, width, activation, **scales)
-    context = click.get_current_context()
     for name in ("C_b", "C_W"):
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if given(name):
             raise PdltError(f"Option --critical sets C_b and C_W: leave out --{name.replace('_', '-')}.")
     return MLP.critical(activation, depth, width, **scales)
 
@@ -310,14 +309,44 @@ def _umask() -> int:
     return mask
 
 
+def emit(
+    json_text: Callable[[], str],
+    file_text: Callable[[], str],
+    table: str,
+    as_json: bool,
+    output: Path | None,
+    always: bool = False,
+) -> None:
+    """Write a result to a file, .json or another, and print it as JSON or as a table.
+
+    Args:
+        json_text, file_text: what a .json file, and any other, is to hold.
+        table: printed unless JSON is, and if there is no file or `always`.
+        as_json, output: as given.
+        always: print the table beside a file too.
+    """
+    if output is not None:
+        write_text(output, json_text() if output.suffix == ".json" else file_text())
+        click.echo(f"Wrote {output}.", err=True)
+    if as_json:
+        click.echo(json_text())
+    elif output is None or always:
+        click.echo(table)
+
+
 def emit_dataset(dataset: Any, table: str, as_json: bool, output: Path | None) -> None:
     """Print a dataset as a table or JSON, or write it to a .json or .csv file."""
     from pdlt.export import dataset as formats
 
-    if output is not None:
-        write_text(output, formats.to_json(dataset) if output.suffix == ".json" else formats.to_csv(dataset))
-        click.echo(f"Wrote {output}.", err=True)
-    if as_json:
-        click.echo(formats.to_json(dataset))
-    elif output is None:
-        click.echo(table)
+    emit(lambda: formats.to_json(dataset), lambda: formats.to_csv(dataset), table, as_json, output)
+
+
+def given(name: str) -> bool:
+    """Return whether an option, by the name of its parameter, was given at all."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def figure_option(what: str) -> Callable[[Callable], Callable]:
+    """Add --figure; `what` says what is drawn."""
+    formats = ", ".join(FIGURES)
+    return click.option("--figure", type=click.Path(path_type=Path), help=f"{what} ({formats}).")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pdlt.cli._options import FIGURES, check_output, output_options, write_text
+from pdlt.cli._options import FIGURES, check_output, emit, figure_option, output_options
 from pdlt.errors import PdltError
 
 
@@ -32,7 +32,7 @@ Exit code 1 if a test fails.
 @click.option("--journal", type=click.Path(path_type=Path), help="File that makes the suite resumable.")
 @click.option("--plant", help="An error to plant: factor, index, lambda_W, lambda_b or errors.")
 @click.option("--case", type=int, help="Run and print this case only.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Histogram and quantiles (.png, .pdf, .svg).")
+@figure_option("Histogram and quantiles")
 @output_options(".md, .json")
 def command(
     cases: int,
@@ -77,13 +77,7 @@ def command(
         normality(scores(outcome.records), figure)
         address = Path(os.path.relpath(figure, output.parent if output is not None else ".")).as_posix()
     as_data, report = json.dumps(document(outcome), indent=1), markdown(outcome, address)
-    if output is not None:
-        write_text(output, as_data if output.suffix == ".json" else report)
-        click.echo(f"Wrote {output}.", err=True)
-    if as_json:
-        click.echo(as_data)
-    elif output is None:
-        click.echo(report)
+    emit(lambda: as_data, lambda: report, report, as_json, output)
     if not outcome.passed:
         click.echo("The z-scores are not standard normal: see the tests that failed.", err=True)
         sys.exit(1)

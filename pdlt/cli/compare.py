@@ -9,13 +9,13 @@ from click.core import ParameterSource
 from pdlt.cli._options import (
     build_network,
     check_output,
+    emit,
     exit_if_any,
     network_options,
     observables_option,
     output_options,
     parse_observables,
     read_inputs,
-    write_text,
     z_max_option,
 )
 from pdlt.cli._sampling import chosen_layers, layers_options, naming, sampling_arguments, sampling_options
@@ -88,12 +88,8 @@ def command(
     table = compare(theory, measured, layers=None if all_layers else shown)
     bad = disagreements(table, z_max)
     document = table.to_json(orient="records", indent=1)
-    if output is not None:
-        write_text(output, document if output.suffix == ".json" else table.to_csv(index=False))
-    if as_json:
-        click.echo(document)
-    else:
-        click.echo(f"{network_title(theory)}\n{run_title(measured)}\n\n{comparison_table(table, measured)}")
+    text = f"{network_title(theory)}\n{run_title(measured)}\n\n{comparison_table(table, measured)}"
+    emit(lambda: document, lambda: table.to_csv(index=False), text, as_json, output, always=True)
     exit_if_any(
         [f"{row.observable}{list(row.entry)} at layer {row.layer}" for row in bad.itertuples()],
         f"{len(bad)} of {len(table)} entries differ by more than {z_max:g} standard errors plus the truncation",

@@ -10,6 +10,7 @@ from pdlt.cli._options import (
     build_network,
     check_output,
     emit_dataset,
+    figure_option,
     network_options,
     output_options,
     parse_numbers,
@@ -35,7 +36,7 @@ Examples:
 @click.option("--observables", default="K,Theta", show_default=True, help="K (NNGP kernel), Theta (NTK) or both.")
 @click.option("--layers", help="Layers, e.g. 1,2,4. Default: the last.")
 @click.option("--rtol", type=float, default=1e-10, show_default=True, help="Relative accuracy.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Plot the last layer (.png, .pdf, .svg).")
+@figure_option("Plot the last layer")
 @output_options(".json, .csv, or .npy for one observable at one layer")
 def command(
     inputs2: Path | None,

@@ -1,22 +1,22 @@
 """pdlt modes."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from pdlt.cli._options import (
     FIGURES,
     build_network,
     check_output,
+    emit,
+    figure_option,
+    given,
     label_options,
     network_options,
     output_options,
     read_inputs,
     read_labels,
-    write_text,
 )
 from pdlt.errors import PdltError
 
@@ -43,7 +43,7 @@ Examples:
 @click.option("--dimension", type=int, help="Components of an input, on the sphere and the cube.")
 @click.option("--degrees", type=int, default=10, show_default=True, help="Highest degree, with --distribution.")
 @click.option("--variance", type=float, default=1.0, show_default=True, help="x.x/n_0, with --distribution.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw to a file (.png, .pdf, .svg).")
+@figure_option("Draw to a file")
 @output_options(".json, .csv")
 def command(
     observable: str,
@@ -61,16 +61,17 @@ def command(
     check_output(output, (".json", ".csv"))
     check_output(figure, FIGURES, "figure")
     _check_purpose(distribution)
+    from pdlt.export.dataset import to_json
+    from pdlt.report.modes_table import modes_table, population_table, to_csv
+
     if distribution is not None:
         from pdlt.learning.continuum import population_modes
-        from pdlt.report.modes_table import population_table
 
         net = build_network(options)
         found = population_modes(net, distribution, dimension, degrees, observable, variance)
         table = population_table(found)
     else:
         from pdlt.learning.modes import modes
-        from pdlt.report.modes_table import modes_table
 
         net, x = build_network(options), read_inputs(options)
         found = modes(net, x, read_labels(options), observable, ridge)
@@ -78,7 +79,7 @@ def command(
     if figure is not None:
         _draw(net, found, figure)
         click.echo(f"Wrote {figure}.", err=True)
-    _emit(found, table, as_json, output)
+    emit(lambda: to_json(found), lambda: to_csv(found), table, as_json, output)
 
 
 def _check_purpose(distribution: str | None) -> None:
@@ -87,10 +88,9 @@ def _check_purpose(distribution: str | None) -> None:
     Raises:
         PdltError: for such an option.
     """
-    context = click.get_current_context()
     foreign = ("dimension", "degrees", "variance") if distribution is None else ("inputs", "x", "labels", "y", "ridge")
     for name in foreign:
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if given(name):
             wanted = "goes with" if distribution is None else "must be left out beside"
             raise PdltError(f"Option --{name} {wanted} --distribution.")
 
@@ -113,19 +113,3 @@ def _draw(net: Any, found: "xarray.Dataset", figure: Path) -> None:
         count = min(FUNCTIONS, len(x))
         curves = eigenfunctions(net, x[:, None], points[:, None], count, found.attrs["observable"])
         draw(found, figure, (points, curves))
-
-
-def _emit(found: "xarray.Dataset", table: str, as_json: bool, output: Path | None) -> None:
-    from pdlt.export.dataset import to_json
-    from pdlt.report.modes_table import to_csv
-
-    # JSON has no infinity: the condition number of a singular matrix is null.
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.attrs.items()}
-    document = to_json(found.drop_attrs().assign_attrs(finite))
-    if output is not None:
-        write_text(output, document if output.suffix == ".json" else to_csv(found))
-        click.echo(f"Wrote {output}.", err=True)
-    if as_json:
-        click.echo(document)
-    elif output is None:
-        click.echo(table)

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from pdlt.cli._options import (
     FIGURES,
     build_network,
     check_output,
+    emit,
+    figure_option,
+    given,
     label_options,
     network_options,
     output_options,
@@ -17,7 +19,6 @@ from pdlt.cli._options import (
     read_array,
     read_inputs,
     read_labels,
-    write_text,
 )
 from pdlt.errors import PdltError
 
@@ -48,7 +49,7 @@ Labels that name classes are given one-hot.
 @click.option("--posterior", "bayesian", is_flag=True, help="Bayesian posterior instead of training.")
 @click.option("--noise", type=float, default=0.0, show_default=True, help="Variance of the labels' noise (posterior).")
 @click.option("--covariance", default="variance", show_default=True, help="variance, full (only as JSON) or none.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw to a file (.png, .pdf, .svg).")
+@figure_option("Draw to a file")
 @output_options(".json, .csv")
 def command(
     test_inputs: Path | None,
@@ -108,7 +109,12 @@ def command(
             drawn = fit(places, "none" if covariance == "none" else "variance")
         regression_figure(drawn, x, targets, places, truth, figure)
         click.echo(f"Wrote {figure}.", err=True)
-    _emit(found, as_json, output)
+    from pdlt.export.dataset import to_json
+    from pdlt.report.regression import regression_csv, regression_table
+
+    # Fitting may take minutes: the scores are printed beside any file.
+    table = regression_table(found)
+    emit(lambda: to_json(found), lambda: regression_csv(found), table, as_json, output, always=True)
 
 
 def _check_purpose(bayesian: bool) -> None:
@@ -117,21 +123,7 @@ def _check_purpose(bayesian: bool) -> None:
     Raises:
         PdltError: for such an option.
     """
-    context = click.get_current_context()
     for name in TRAINING if bayesian else ("noise",):
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if given(name):
             wanted = "must be left out beside" if bayesian else "goes with"
             raise PdltError(f"Option --{name.replace('_', '-')} {wanted} --posterior.")
-
-
-def _emit(found: Any, as_json: bool, output: Path | None) -> None:
-    from pdlt.report.regression import regression_csv, regression_json, regression_table
-
-    if output is not None:
-        write_text(output, regression_json(found) if output.suffix == ".json" else regression_csv(found))
-        click.echo(f"Wrote {output}.", err=True)
-    if as_json:
-        click.echo(regression_json(found))
-    else:
-        # Fitting may take minutes: the scores are printed beside any file.
-        click.echo(regression_table(found))

@@ -1,6 +1,7 @@
 """Predictions and measurements as JSON and CSV, and back."""
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ SCHEMA = "pdlt.dataset/1"
 def to_json(dataset: "xarray.Dataset") -> str:
     """Return a dataset as JSON: attrs, coords, and per variable dims, values and (for a run) stderr.
 
-    Undefined numbers are written as null, since JSON has no nan.
+    JSON has no nan and no infinity: among values and attributes they are null, among coordinates (times) "inf".
     """
     data = {}
     for name, array in dataset.data_vars.items():
@@ -26,7 +27,7 @@ def to_json(dataset: "xarray.Dataset") -> str:
         if f"{name}_stderr" in dataset:
             entry["stderr"] = _plain(dataset[f"{name}_stderr"].values)
         data[str(name)] = entry
-    coords = {str(name): array.values.tolist() for name, array in dataset.coords.items()}
+    coords = {str(name): [_coordinate(v) for v in array.values.tolist()] for name, array in dataset.coords.items()}
     document = {"schema": SCHEMA, "attrs": _attrs(dataset.attrs), "coords": coords, "data": data}
     return json.dumps(document, indent=1, allow_nan=False)
 
@@ -104,8 +105,13 @@ def _array(values: Any) -> np.ndarray:
     return np.array(values, dtype=float)
 
 
+def _coordinate(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _attrs(attrs: dict[Any, Any]) -> dict[str, Any]:
     def plain(value: Any) -> Any:
-        return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+        value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {str(key): plain(value) for key, value in attrs.items()}

@@ -1,11 +1,9 @@
-"""Results of regression as text, CSV and JSON."""
+"""Results of regression as text and CSV."""
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdlt.export.dataset import to_json
 from pdlt.report.tables import align, measured, network_title
 
 if TYPE_CHECKING:
@@ -96,13 +94,3 @@ def regression_csv(found: "xarray.Dataset") -> str:
         spread = "" if deviation is None else repr(float(deviation[index]))
         lines.append(",".join([*_labels(found, index), repr(float(mean[index])), spread]))
     return "\n".join(lines) + "\n"
-
-
-def regression_json(found: "xarray.Dataset") -> str:
-    """Return a result as JSON of the schema pdlt.dataset/1, which has no infinity: "inf" among times, else null."""
-    attrs = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.attrs.items()}
-    plain = found.assign_attrs(attrs)
-    if "time" in found.coords:
-        times: Any = np.array([t if math.isfinite(t) else "inf" for t in found.time.values.tolist()], dtype=object)
-        plain = plain.assign_coords(time=times)
-    return to_json(plain)
