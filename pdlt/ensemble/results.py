@@ -1,6 +1,5 @@
 """Estimates as a dataset that says what made it."""
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from pdlt.ensemble import jets
 from pdlt.ensemble.blocks import BLOCK
 from pdlt.ensemble.specs import Cumulant
 from pdlt.ensemble.statistics import Estimate
-from pdlt.networks import MLP
+from pdlt.networks import MLP, sha256
 
 if TYPE_CHECKING:
     import xarray
@@ -90,11 +89,6 @@ def versions() -> dict[str, str]:
 def fan_in(net: MLP, x: np.ndarray, layers: tuple[int, ...]) -> np.ndarray:
     """Return n_{l-1} of each layer."""
     return np.array([net.fan_in(layer, x.shape[1]) for layer in layers], dtype=float)
-
-
-def sha256(x: np.ndarray) -> str:
-    """Return the hash by which results know their inputs."""
-    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
 
 
 def _first_layer(net: MLP, x: np.ndarray, c: Cumulant) -> np.ndarray:

@@ -25,7 +25,7 @@ from pdlt.ensemble import doubt
 from pdlt.ensemble.blocks import BLOCK, OUTPUTS, PRECISIONS, SAMPLERS, STREAM, moment_shapes, overflow, vector_size
 from pdlt.ensemble.execution import MOST_WORKERS, Drawing, Here, Processes, executing
 from pdlt.ensemble.forecast import WORTH_SAYING, cost, duration, forecast, require
-from pdlt.ensemble.results import dataset, fan_in, provenance, sha256, versions
+from pdlt.ensemble.results import dataset, fan_in, provenance, versions
 from pdlt.ensemble.specs import Cumulant, cumulants, moments
 from pdlt.ensemble.statistics import ROUNDING, Accumulator, Estimate, estimates
 from pdlt.ensemble.stopping import Halves, Limits, Precision, next_checkpoint
@@ -34,7 +34,7 @@ from pdlt.ensemble.store import Record, Store
 from pdlt.ensemble.tasks import Recipe
 from pdlt.ensemble.underflow import warn_of_underflow
 from pdlt.errors import PdltError, suggest
-from pdlt.networks import MLP, check_inputs, check_network
+from pdlt.networks import MLP, check_inputs, check_network, sha256
 
 if TYPE_CHECKING:
     import xarray

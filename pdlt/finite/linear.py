@@ -22,8 +22,8 @@ from pdlt.errors import PdltError
 from pdlt.finite.architecture import SVD_COPIES, LinearisedArchitecture, jacobian
 from pdlt.finite.method import Gradient, Method
 from pdlt.finite.natural import CUTOFF
-from pdlt.finite.network import Linearised, Model, check_model
-from pdlt.finite.training import Rule, Trajectory, check_labels, check_method, check_rule, check_times
+from pdlt.finite.network import Linearised, Model
+from pdlt.finite.training import Rule, Trajectory, check_problem
 
 Array = Any
 
@@ -54,12 +54,8 @@ def solve(
     Raises:
         PdltError: as `train`, and if `learning_rate` is 2 / (largest rate) or above, where gradient descent diverges.
     """
-    check_model(model)
+    inputs, labels, at, eta = check_problem(model, x, y, times, rule, learning_rate, method)
     linear = model if isinstance(model, Linearised) else model.linearised()
-    inputs = linear.check_x(x)
-    labels = check_labels(y, len(inputs), linear.shape[1])
-    at, eta = check_times(times, rule), check_rule(rule, learning_rate)
-    check_method(method)
     with x64():
         modes = _modes(linear.architecture, linear.arrays, linear.start, inputs, labels, method)
         (r, J), (_, s, _, m) = modes

@@ -83,11 +83,7 @@ def train(
         PdltError: if an argument is out of range or of the wrong shape; if the method is undefined for these points;
             if training diverges or needs more than `pdlt.finite.integrate.MAX_STEPS` steps.
     """
-    check_model(model)
-    inputs = model.check_x(x)
-    labels = check_labels(y, len(inputs), model.shape[1])
-    at, eta = check_times(times, rule), check_rule(rule, learning_rate)
-    check_method(method)
+    inputs, labels, at, eta = check_problem(model, x, y, times, rule, learning_rate, method)
     check_tolerance(tolerance)
     if np.isinf(at[-1]):
         raise PdltError(
@@ -141,6 +137,22 @@ def training_velocity(
         lambda xi: (architecture.evaluate(arrays, xi, x) - y) @ S,
         lambda xi: jnp.einsum("ij,ajp->aip", S, jacobian(architecture, arrays, xi, x, SVD_COPIES)),
     )
+
+
+def check_problem(
+    model: Any, x: Any, y: Any, times: Any, rule: Any, learning_rate: Any, method: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return inputs (N, n_0), labels (N, n_L), times (T,) and learning rate (0 for a flow) of a training.
+
+    Raises:
+        PdltError: if one of the arguments of `train` or `solve` is not what they ask for.
+    """
+    check_model(model)
+    inputs = model.check_x(x)
+    labels = check_labels(y, len(inputs), model.shape[1])
+    at, eta = check_times(times, rule), check_rule(rule, learning_rate)
+    check_method(method)
+    return inputs, labels, at, eta
 
 
 def check_labels(y: Any, points: int, outputs: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What results of inference and training have in common: their moments as variables, and what made them."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from pdlt._version import __version__
 from pdlt.learning.data import TrainingData
-from pdlt.networks import MLP
+from pdlt.networks import MLP, sha256
 
 #: Variances below this share of the prior's are rounding, and set to zero.
 _ROUNDING = 16 * float(np.finfo(float).eps)
@@ -49,16 +48,12 @@ def _resolved(variances: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 def provenance(net: MLP, data: TrainingData, points: np.ndarray, error: float) -> dict[str, Any]:
     """Return the attributes that say what made a result."""
-
-    def digest(array: np.ndarray) -> str:
-        return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-
     return {
         "network": json.dumps(net.describe()),
         "training_inputs": data.rows,
         "distinct_inputs": len(data.x),
-        "train_sha256": digest(np.concatenate([data.x, data.y, data.counts[:, None]], axis=1)),
-        "test_sha256": digest(points),
+        "train_sha256": sha256(np.concatenate([data.x, data.y, data.counts[:, None]], axis=1)),
+        "test_sha256": sha256(points),
         "kernel_error": error,
         "pdlt": __version__,
     }

@@ -1,6 +1,5 @@
 """Gram matrices at infinite width: the derived recursions of K and Theta on all pairs of inputs, block by block."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pdlt._version import __version__
 from pdlt.codegen.execute import step
 from pdlt.codegen.program import lower
 from pdlt.errors import PdltError
-from pdlt.networks import MLP, check_inputs, check_network
+from pdlt.networks import MLP, check_inputs, check_network, sha256
 from pdlt.observables import NAMED
 from pdlt.pipeline import derive
 from pdlt.predict.initialisation import AccuracyWarning, layer_parameters
@@ -324,7 +323,7 @@ def _dataset(
             f"inputs{suffix}_{what}": value
             for suffix, inputs in (("", x), ("2", x2))
             for what, value in (
-                ("sha256", hashlib.sha256(np.ascontiguousarray(inputs).tobytes()).hexdigest()),
+                ("sha256", sha256(inputs)),
                 ("shape", list(inputs.shape)),
             )
         },

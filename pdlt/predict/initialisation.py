@@ -1,6 +1,5 @@
 """Predictions at initialisation: run the derived recursions through the layers of a concrete network."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pdlt.codegen.execute import step
 from pdlt.codegen.program import Program, lower
 from pdlt.equations import Theory, variable
 from pdlt.errors import PdltError
-from pdlt.networks import MLP, check_inputs, check_network
+from pdlt.networks import MLP, check_inputs, check_network, sha256
 from pdlt.observables import NAMED, Observable, identify, observable
 from pdlt.pipeline import derive
 from pdlt.predict.scales import couplings, largest
@@ -275,7 +274,7 @@ def _dataset(
         "network": json.dumps(net.describe()),
         "fan_in": [net.fan_in(layer, x.shape[1]) for layer in range(1, net.depth + 1)],
         **_sizes(program, values),
-        "inputs_sha256": hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest(),
+        "inputs_sha256": sha256(x),
         "inputs_shape": list(x.shape),
         "method": backend.name,
         "rtol": rtol,
