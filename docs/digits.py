@@ -23,7 +23,7 @@ def main(training=1000, repeats=4):
     relu = pdlt.MLP(depth=3, width=512, activation="relu", C_W=2.0)
     gelu = pdlt.MLP.critical("gelu", depth=3, width=512)
     linear = pdlt.MLP(depth=1, width=1, activation="linear")
-    flow = {"times": [0.1, 1, 10, np.inf], "covariance": "variance"}
+    flow = {"times": [0.1, 1, 10, np.inf], "covariance": "variance", "order": 0}
     rows = {
         "relu, flow": lambda: pdlt.predict_training(relu, x, y, x_test, **flow),
         "relu, flow, ridge 0.1": lambda: pdlt.predict_training(relu, x, y, x_test, **flow, ridge=0.1),

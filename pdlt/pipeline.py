@@ -10,8 +10,11 @@
     compare     prediction, measurement            a table with z-scores
     kernel      Program, network, many inputs      K and Theta at order 0 as Gram matrices (pdlt.predict.gram)
     learn       Gram matrices, data                posterior, training, eigenmodes, labels (pdlt.learning)
+    fluctuate   network, many inputs               samples of fluctuations at order 1/n (pdlt.predict.fluctuations)
+    correct     fluctuations, data                 training at order 1/n (pdlt.learning.corrections)
+    train       network, data                      ensembles of really trained networks, no theory (pdlt.trained)
 
-`derive` is here; every other stage but the last two is a function of the same name in the package of that name.
+`derive` is here; the stages down to `kernel` are each a function of the same name in the package of that name.
 """
 
 from collections.abc import Sequence

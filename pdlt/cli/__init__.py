@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "Evaluate the theory for a network and inputs.",
     "kernel": "Gram matrices of the NNGP kernel and the tangent kernel at infinite width.",
     "regress": "Fit data at infinite width: training of the NTK ensemble, or the Bayesian posterior.",
+    "train": "What trained networks have learned: kernel machine, order 1/n, and ensembles of trained networks.",
     "modes": "Eigenmodes of the kernel on data, or on the circle, sphere and cube.",
     "simulate": "Measure the same quantities on an ensemble of finite networks.",
     "runs": "List, show and export the stored runs of simulate.",

@@ -32,6 +32,7 @@ Examples:
   pdlt regress --inputs x.csv --labels y.csv --test-inputs u.csv --test-labels v.csv --times 1,10,100,inf
   pdlt regress --inputs x.npy --labels y.npy --test-inputs u.npy --rule gd --learning-rate 0.01 --times 1000 -o gd.csv
   pdlt regress --inputs x.npy --labels y.npy --test-inputs u.npy --posterior --noise 0.01 --figure posterior.png
+  pdlt regress --activation erf --width 64 --x '[[-1],[0.9]]' --y '[1,-1]' --posterior --noise 0.1 --order 1
 
 Without --test-inputs, results are on the training inputs (figures of one-dimensional inputs have a grid around them).
 Labels that name classes are given one-hot.
@@ -48,6 +49,7 @@ Labels that name classes are given one-hot.
 @click.option("--unresolved", default="error", show_default=True, help="Modes lost in rounding: error or freeze.")
 @click.option("--posterior", "bayesian", is_flag=True, help="Bayesian posterior instead of training.")
 @click.option("--noise", type=float, default=0.0, show_default=True, help="Variance of the labels' noise (posterior).")
+@click.option("--order", type=int, default=0, show_default=True, help="Power of 1/width, 0 or 1 (posterior).")
 @click.option("--covariance", default="variance", show_default=True, help="variance, full (only as JSON) or none.")
 @figure_option("Draw to a file")
 @output_options(".json, .csv")
@@ -56,13 +58,17 @@ def command(
     test_labels: Path | None,
     bayesian: bool,
     noise: float,
+    order: int,
     covariance: str,
     figure: Path | None,
     as_json: bool,
     output: Path | None,
     **options: Any,
 ) -> None:
-    """Fit data at infinite width: gradient training of the NTK ensemble, or the Bayesian posterior."""
+    """Fit data at infinite width: gradient training of the NTK ensemble, or the Bayesian posterior.
+
+    The posterior also of networks of finite width, to order 1/width. For training at finite width: pdlt train.
+    """
     check_output(output, (".json", ".csv"))
     check_output(figure, FIGURES, "figure")
     _check_purpose(bayesian)
@@ -89,16 +95,19 @@ def command(
         if bayesian:
             from pdlt.learning.posterior import posterior
 
-            return posterior(net, x, targets, places, noise, moments)
+            return posterior(net, x, targets, places, noise, moments, order)
         from pdlt.learning.training import predict_training
 
-        return predict_training(net, x, targets, places, times, covariance=moments, **training)
+        return predict_training(net, x, targets, places, times, order=0, covariance=moments, **training)
+
+    from pdlt.report.regression import at_width, regression_csv, regression_table
 
     found = fit(points, covariance)
     if truth is not None:
         from pdlt.learning.scores import scores
 
-        found = scores(found, truth)
+        scored = scores(at_width(found), truth)
+        found = found.assign({name: scored[name] for name in scored if name not in found})
     if figure is not None:
         from pdlt.report.regression_figure import regression_figure, span
 
@@ -107,23 +116,22 @@ def command(
             # Between training points there is more to see than straight lines.
             places = span(x)
             drawn = fit(places, "none" if covariance == "none" else "variance")
-        regression_figure(drawn, x, targets, places, truth, figure)
+        regression_figure(at_width(drawn), x, targets, places, truth, figure)
         click.echo(f"Wrote {figure}.", err=True)
     from pdlt.export.dataset import to_json
-    from pdlt.report.regression import regression_csv, regression_table
 
     # Fitting may take minutes: the scores are printed beside any file.
-    table = regression_table(found)
-    emit(lambda: to_json(found), lambda: regression_csv(found), table, as_json, output, always=True)
+    summed = at_width(found)
+    emit(lambda: to_json(found), lambda: regression_csv(summed), regression_table(summed), as_json, output, always=True)
 
 
 def _check_purpose(bayesian: bool) -> None:
-    """Refuse options of training beside --posterior, and --noise without it.
+    """Refuse options of training beside --posterior, and --noise and --order without it.
 
     Raises:
         PdltError: for such an option.
     """
-    for name in TRAINING if bayesian else ("noise",):
+    for name in TRAINING if bayesian else ("noise", "order"):
         if given(name):
             wanted = "must be left out beside" if bayesian else "goes with"
             raise PdltError(f"Option --{name.replace('_', '-')} {wanted} --posterior.")

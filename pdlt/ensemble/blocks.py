@@ -60,8 +60,6 @@ def block_function(
     """
     draw = SAMPLERS[spec["sampler"]].sampler(net, x, wanted, layers, **_outputs(spec))
     parts, _ = divided(net, x, spec, wanted, layers)
-    # Runs of different networks with equal seeds must not share random numbers.
-    label = np.uint32(zlib.crc32(json.dumps({**spec, "seed": None, "jax": None}, sort_keys=True).encode()))
     measured = np.array(layers) - 2
 
     def part(key: Any) -> tuple[Any, Any]:
@@ -72,13 +70,19 @@ def block_function(
         return jnp.concatenate([mean.ravel() for mean in means]), finite
 
     def block(seed: Any, number: Any) -> tuple[Any, Any]:
-        key = jax.random.wrap_key_data(seed, impl="threefry2x32")
-        for word in (label, number[0], number[1]):
-            key = jax.random.fold_in(key, word)
-        means, finite = jax.lax.map(part, jax.random.split(key, parts))
+        means, finite = jax.lax.map(part, jax.random.split(block_key(spec, seed, number), parts))
         return means.mean(axis=0), finite.all(axis=0)
 
     return block
+
+
+def block_key(spec: dict[str, Any], seed: Any, number: Any) -> Any:
+    """Return the key of a block. Runs of different specs with equal seeds do not share random numbers."""
+    label = np.uint32(zlib.crc32(json.dumps({**spec, "seed": None, "jax": None}, sort_keys=True).encode()))
+    key = jax.random.wrap_key_data(seed, impl="threefry2x32")
+    for word in (label, number[0], number[1]):
+        key = jax.random.fold_in(key, word)
+    return key
 
 
 def words(value: int) -> np.ndarray:

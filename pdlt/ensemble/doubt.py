@@ -54,7 +54,7 @@ def doubtful(
     found = {}
     for c in measured:
         expected = expected_error(net, c.order, layers, max(samples, ENOUGH))
-        bad = _concentrated(results[c.name]) | (expected > HOPELESS)
+        bad = concentrated(results[c.name]) | (expected > HOPELESS)
         if bad.any():
             found[c.name] = int(layers[int(np.argmax(bad))])
     return found
@@ -121,7 +121,7 @@ def expected_error(net: MLP, order: int, layers: Sequence[int], samples: int) ->
     return np.exp(np.minimum((total - math.log(samples)) / 2, 700.0)) * (total > 0)
 
 
-def _concentrated(estimate: Estimate) -> np.ndarray:
+def concentrated(estimate: Estimate) -> np.ndarray:
     """Return in which layers one group dominates the largest standard error, and that is large."""
     layers = len(estimate.value)
     stderr, share = (array.reshape(layers, -1) for array in (estimate.stderr, estimate.share))

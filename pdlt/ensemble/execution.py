@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from pdlt.ensemble.blocks import overflow
 from pdlt.ensemble.statistics import Accumulator, sum_lanes
 from pdlt.ensemble.store import Store
 from pdlt.ensemble.tasks import Recipe, draw, draw_sums
@@ -131,7 +130,7 @@ class _Task:
     missing: Sequence[int]
     future: Future | None = None
     failures: int = 0
-    unfinite: dict[int, int] = field(default_factory=dict)  # block -> first layer that is not finite
+    unfinite: dict[int, int] = field(default_factory=dict)  # block -> first entry that is not finite
     sums: list[Accumulator] = field(default_factory=list)  # without a store
 
     @property
@@ -147,7 +146,6 @@ class Drawing:
         recipe: the run.
         size: length of a block's vector of means.
         lanes: how many sums the blocks are dealt out to, see `statistics.sum_lanes`.
-        precision: that of the blocks.
         executor: where to draw.
         store: where to keep blocks.
         batch: blocks in a task; None to let the time of a block decide.
@@ -161,7 +159,6 @@ class Drawing:
         recipe: Recipe,
         size: int,
         lanes: int,
-        precision: str,
         executor: Executor,
         store: Store | None,
         batch: int | None,
@@ -170,7 +167,7 @@ class Drawing:
         first: Callable[[float], None],
     ) -> None:
         self._recipe, self._executor, self._store = recipe, executor, store
-        self._size, self._lanes, self._precision = size, lanes, precision
+        self._size, self._lanes = size, lanes
         self._batch, self._deadline, self._notify, self._first = batch, deadline, notify, first
         self._here = isinstance(executor, Here)
         self._together = jax.local_device_count() if self._here else 1  # blocks drawn at a time
@@ -191,7 +188,7 @@ class Drawing:
         It ends early, but not before `at_least`, at the deadline.
 
         Raises:
-            PdltError: if a layer overflows, a worker is lost for good, or the store fails; blocks drawn so far
+            PdltError: if a block is not finite, a worker is lost for good, or the store fails; blocks drawn so far
                 are in the store.
         """
         try:
@@ -207,7 +204,7 @@ class Drawing:
                     task = self._queue.popleft()
                     self._waiting -= task.vectors
                     if task.unfinite:
-                        raise overflow(task.unfinite[min(task.unfinite)], self._precision)
+                        raise self._recipe.unfinite(*min(task.unfinite.items()))
                     blocks = sorted(task.known)
                     means = (task.known[number] for number in blocks)
                     yield task.sums or sum_lanes(blocks, means, self._size, self._lanes)

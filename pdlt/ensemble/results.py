@@ -42,7 +42,7 @@ def dataset(
         exact = [_first_layer(net, x, c)[None]] if layers[0] == 1 else []
         found = [results[c.name]] if c.name in results else []
         values = np.concatenate([*exact, *(e.value for e in found)])
-        errors = np.concatenate([*(0 * e for e in exact), *map(_not_below_rounding, found)])
+        errors = np.concatenate([*(0 * e for e in exact), *map(not_below_rounding, found)])
         dims = ("layer", *(f"alpha_{k + 1}" for k in range(2 * c.order)))
         meaning = "mean" if c.order == 1 else f"n^{c.order - 1} x joint cumulant"
         variables[c.name] = (dims, values, {"spec": c.spec, "meaning": meaning})
@@ -50,7 +50,7 @@ def dataset(
     return xarray.Dataset(variables, coords={"layer": list(layers)}, attrs=attrs)
 
 
-def _not_below_rounding(estimate: Estimate) -> np.ndarray:
+def not_below_rounding(estimate: Estimate) -> np.ndarray:
     """Return standard errors; of what does not fluctuate, how well its digits are known."""
     floor = estimate.rounding.reshape(-1, *(1,) * (estimate.stderr.ndim - 1))
     return np.maximum(estimate.stderr, floor)

@@ -228,7 +228,7 @@ def _sample(
                 bar.write(text, file=sys.stderr)
         recipe = Recipe(json.dumps(record.spec), np.ascontiguousarray(x).tobytes())
         drawing = Drawing(
-            recipe, size, len(sums), kind, executor, run, batch, deadline, lambda n: bar.update(n * BLOCK), announce
+            recipe, size, len(sums), executor, run, batch, deadline, lambda n: bar.update(n * BLOCK), announce
         )
         while True:
             # Closed before the store is: an interrupt leaves what was drawn in the file.

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -224,7 +225,7 @@ def unbiased(spec: Cumulant, sums: Averages, counts: np.ndarray) -> np.ndarray:
 
 
 def jackknife(
-    sums: Averages, counts: np.ndarray, estimator: Callable[[Averages], np.ndarray]
+    sums: Mapping[Any, np.ndarray], counts: np.ndarray, estimator: Callable[[Any], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard error of an estimate, from deleting one group at a time, and the share of one group in it.
 

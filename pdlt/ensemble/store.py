@@ -11,6 +11,7 @@ makes the end of a transaction survive a loss of power; at one transaction a sec
 
 import hashlib
 import json
+import math
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -49,7 +50,8 @@ class Record:
     """What a file says about its run, apart from the blocks.
 
     Attributes:
-        spec: plain data that determines the blocks.
+        spec: plain data that determines the blocks. Where "arrays" is in it, a list of names and shapes, the
+            inputs are these arrays one after the other.
         inputs: the inputs, shape (N, n_0).
         versions: versions of the programs that began the run.
     """
@@ -57,6 +59,15 @@ class Record:
     spec: dict[str, Any]
     inputs: np.ndarray
     versions: dict[str, str]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that the inputs consist of, by the names that messages call them."""
+        shapes = self.spec.get("arrays")
+        if shapes is None:
+            return {"the inputs": self.inputs}
+        ends = np.cumsum([math.prod(shape) for _, shape in shapes])
+        parts = np.split(self.inputs.ravel(), ends[:-1])
+        return {name: part.reshape(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
 
 
 class Store:
@@ -185,9 +196,9 @@ class Store:
 
     def _check_same(self, found: Record, asked: Record) -> None:
         stored, wanted = dict(found.spec), json.loads(_texts(asked)[0])
-        inputs = _different_inputs(found.inputs, asked.inputs)
+        inputs = _different_inputs(found, asked)
         if inputs:  # in words, not as two hashes
-            for key in ("inputs_sha256", "inputs_shape"):
+            for key in ("inputs_sha256", "inputs_shape", "arrays"):
                 stored.pop(key, None)
                 wanted.pop(key, None)
         difference = "; ".join([*inputs, *_difference(stored, wanted)])
@@ -281,18 +292,27 @@ def _seal(record: Record) -> bytes:
     return hashlib.blake2b(_texts(record)[2].encode(), digest_size=16, key=_digest(record)).digest()
 
 
-def _different_inputs(stored: np.ndarray, asked: np.ndarray) -> list[str]:
-    """Return how the inputs differ, in words; nothing if they do not."""
+def _different_inputs(found: Record, asked: Record) -> list[str]:
+    """Return how the inputs differ, in words; nothing if they do not, or are not of the same kind."""
+    stored, wanted = found.arrays(), asked.arrays()
+    if stored.keys() != wanted.keys():
+        return []
+    return [text for name in stored for text in _different(name, stored[name], wanted[name])]
+
+
+def _different(name: str, stored: np.ndarray, asked: np.ndarray) -> list[str]:
+    """Return how two arrays differ, in words; nothing if they do not."""
     if stored.shape != asked.shape:
-        return [f"the inputs have shape {stored.shape} in the file, but {np.shape(asked)} is asked for"]
+        return [f"{name} have shape {stored.shape} in the file, but {np.shape(asked)} is asked for"]
     old, new = (np.ascontiguousarray(x, dtype="<f8").view("<u8") for x in (stored, asked))
     if np.array_equal(old, new):  # which tells 0.0 from -0.0, as the hash does
         return []
     if stored.size <= FEW_INPUTS:
-        return [f"the inputs are {stored.tolist()} in the file, but {asked.tolist()} are asked for"]
+        return [f"{name} are {stored.tolist()} in the file, but {asked.tolist()} are asked for"]
     row, column = np.argwhere(old != new)[0]
-    values = f"x[{row}, {column}] is {float(stored[row, column])!r} in the file, but {float(asked[row, column])!r} here"
-    return [f"the inputs, of shape {stored.shape}, differ, at first in {values}"]
+    letter = "x" if name == "the inputs" else name
+    values = f"[{row}, {column}] is {float(stored[row, column])!r} in the file, but {float(asked[row, column])!r} here"
+    return [f"{name}, of shape {stored.shape}, differ, at first in {letter}{values}"]
 
 
 def _difference(stored: Any, asked: Any, where: str = "") -> Iterator[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from pdlt._jax import x64
-from pdlt.ensemble.blocks import BLOCK, STREAM, block_function, words
+from pdlt.ensemble.blocks import BLOCK, STREAM, Block, block_function, overflow, words
 from pdlt.ensemble.specs import Moment, cumulants, moments
 from pdlt.ensemble.statistics import Accumulator, sum_lanes
 from pdlt.errors import PdltError
@@ -29,6 +29,8 @@ from pdlt.networks import MLP
 class Recipe:
     """What determines the blocks of a run, in a form that can be sent anywhere.
 
+    Runs of another kind (`pdlt.trained`) derive from it and say what a block is there.
+
     Attributes:
         spec: the run's spec as JSON.
         inputs: the inputs, float64 in C order.
@@ -36,6 +38,18 @@ class Recipe:
 
     spec: str
     inputs: bytes
+
+    def block(self) -> Block:
+        """Return what draws a block, a function of seed and number: see `blocks.block_function`.
+
+        Raises:
+            PdltError: if the recipe is not acceptable.
+        """
+        return block_function(*rebuild(self))
+
+    def unfinite(self, number: int, position: int) -> PdltError:
+        """Return the error for a block in which this entry of what shall be finite is the first that is not."""
+        return overflow(position + 2, json.loads(self.spec)["precision"])
 
 
 def rebuild(recipe: Recipe) -> tuple[MLP, np.ndarray, dict[str, Any], tuple[Moment, ...], tuple[int, ...]]:
@@ -56,7 +70,8 @@ def rebuild(recipe: Recipe) -> tuple[MLP, np.ndarray, dict[str, Any], tuple[Mome
 def draw(recipe: Recipe, numbers: Sequence[int]) -> tuple[np.ndarray, dict[int, int], float]:
     """Return the means of the blocks, shape (blocks, size), where they are not finite, and the seconds.
 
-    Where they are not finite: the number of a block and the first such layer. The time does not contain compilation.
+    Where they are not finite: the number of a block and the first such entry, a layer for instance, counted from 0.
+    The time does not contain compilation.
 
     Raises:
         PdltError: if this process runs other versions than the one that asks.
@@ -76,8 +91,7 @@ def draw(recipe: Recipe, numbers: Sequence[int]) -> tuple[np.ndarray, dict[int, 
             chosen = [numbers[min(k + device, len(numbers) - 1)] for device in range(devices)]
             results.append(function(words(spec["seed"]), np.stack([words(number) for number in chosen])))
         means, finite = (np.concatenate([result[k] for result in results])[: len(numbers)] for k in (0, 1))
-        layers = np.where(finite.all(axis=1), 0, np.argmin(finite, axis=1) + 2)
-        unfinite = {number: int(layer) for number, layer in zip(numbers, layers, strict=True) if layer}
+        unfinite = {number: int(np.argmin(row)) for number, row in zip(numbers, finite, strict=True) if not row.all()}
         return means.astype(np.float64), unfinite, time.perf_counter() - start
 
 
@@ -96,7 +110,7 @@ def _compiled(recipe: Recipe, kept: int = 8) -> tuple[Callable[[Any, Any], Any],
     key = (json.dumps({**json.loads(recipe.spec), "seed": None}, sort_keys=True), recipe.inputs)
     with _lock:
         if key not in _cache:
-            block = block_function(*rebuild(recipe))
+            block = recipe.block()
 
             def one(seed: Any, numbers: Any) -> tuple[Any, Any]:
                 return jax.tree.map(lambda result: result[None], block(seed, numbers[0]))

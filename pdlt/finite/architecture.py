@@ -12,7 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
@@ -27,6 +27,21 @@ SVD_COPIES = 5
 
 #: (W, b) of every layer, first layer first: shapes (n_l, n_{l-1}) and (n_l,).
 Weights = tuple[tuple[Array, Array], ...]
+
+
+class PureModel(Protocol):
+    """What is asked of the pure function behind a model; hashable, so that jit can take it as a static argument."""
+
+    @property
+    def outputs(self) -> int:
+        """n_L."""
+
+    @property
+    def size(self) -> int:
+        """The number P of parameters."""
+
+    def evaluate(self, arrays: Any, xi: Array, x: Array) -> Array:
+        """Return the outputs, shape (N, n_L), at parameters xi (P,) for inputs (N, n_0)."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +106,9 @@ class Architecture:
 
 @dataclass(frozen=True)
 class LinearisedArchitecture:
-    """The first-order expansion of an architecture: its arrays are (weights, xi_0), its parameters xi."""
+    """The first-order expansion of an architecture: its arrays are (its arrays, xi_0), its parameters xi."""
 
-    base: Architecture
+    base: PureModel
 
     @property
     def outputs(self) -> int:
@@ -105,16 +120,14 @@ class LinearisedArchitecture:
         """The number P of parameters."""
         return self.base.size
 
-    def evaluate(self, arrays: tuple[Weights, Array], xi: Array, x: Array) -> Array:
+    def evaluate(self, arrays: tuple[Any, Array], xi: Array, x: Array) -> Array:
         """Return f(xi_0) + (df/dxi)(xi_0) (xi - xi_0), shape (N, n_L)."""
-        weights, origin = arrays
-        at_origin, moved = jax.jvp(lambda p: self.base.evaluate(weights, p, x), (origin,), (xi - origin,))
+        inner, origin = arrays
+        at_origin, moved = jax.jvp(lambda p: self.base.evaluate(inner, p, x), (origin,), (xi - origin,))
         return at_origin + moved
 
 
-def jacobian(
-    architecture: Architecture | LinearisedArchitecture, arrays: Any, xi: Array, x: Array, copies: int = 2
-) -> Array:
+def jacobian(architecture: PureModel, arrays: Any, xi: Array, x: Array, copies: int = 2) -> Array:
     """Return dz/dxi, shape (N, n_L, P): one backward pass per input and output, nothing of size N times N.
 
     Raises:
@@ -128,7 +141,7 @@ def jacobian(
     return jax.vmap(one)(x)
 
 
-def check_jacobian(architecture: Architecture | LinearisedArchitecture, points: int, copies: int) -> None:
+def check_jacobian(architecture: PureModel, points: int, copies: int) -> None:
     """Raise PdltError if `copies` arrays of the size of the Jacobian on so many points do not fit into memory."""
     rows = points * architecture.outputs
     what = f"{copies} arrays of the size of the Jacobian, {rows} outputs by {architecture.size} parameters,"

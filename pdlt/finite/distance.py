@@ -1,9 +1,10 @@
 """How far training and its own linearisation are apart, against width, in ensembles of real networks.
 
 Each network is trained twice from the same weights: as it is, and as f(theta_0) + grad f . (theta - theta_0), in closed
-form. For smooth activations the outputs of the two differ by O(1/n) in every single network, and in the mean over
-initialisations: the tangent kernel moves by O(1/n) in training, while at initialisation it fluctuates by O(n^(-1/2))
-between networks. With a kink the difference is O(n^(-1/2)). Derived in derivations/15_linearised_networks.py.
+form (or as its expansion to a higher order, by the same integrator). For smooth activations the outputs of the two
+differ by O(1/n) in every single network, and in the mean over initialisations: the tangent kernel moves by O(1/n) in
+training, while at initialisation it fluctuates by O(n^(-1/2)) between networks. With a kink the difference is
+O(n^(-1/2)). Derived in derivations/15_linearised_networks.py.
 """
 
 import numbers
@@ -15,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdlt._arguments import integer
 from pdlt._jax import x64
 from pdlt._progress import progress
 from pdlt.errors import PdltError
 from pdlt.finite.architecture import Architecture, LinearisedArchitecture, jacobian
 from pdlt.finite.linear import solved
 from pdlt.finite.network import check_seed
+from pdlt.finite.quadratic import MOST_ORDERS, ExpandedArchitecture
 from pdlt.finite.training import check_labels, check_times, check_tolerance, kink_advice, trained
 from pdlt.networks import MLP, check_inputs
 
@@ -45,7 +48,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LinearisationDistance:
-    """Differences d = z - z_linear of W widths at T times on N points with n_L outputs, over an ensemble.
+    """Differences d = z - z_expanded of W widths at T times on N points with n_L outputs, over an ensemble.
 
     Attributes:
         widths: shape (W,).
@@ -115,8 +118,9 @@ def linearisation_distance(
     networks: int = 1000,
     seed: int = 0,
     tolerance: float = 1e-9,
+    order: int = 1,
 ) -> LinearisationDistance:
-    """Measure the distance between gradient flow of real networks and of their linearisations.
+    """Measure the distance between gradient flow of real networks and of their linearisations, or higher expansions.
 
     Args:
         net: depth, activation and scales; its hidden widths are replaced by each of `widths`.
@@ -128,6 +132,7 @@ def linearisation_distance(
         networks: per width, a multiple of 40 (groups for the standard errors).
         seed: of the ensemble.
         tolerance: see `pdlt.finite.train`.
+        order: of the expansion in the parameters, see `pdlt.finite.Expanded`.
 
     Raises:
         PdltError: for bad arguments, or if training fails for a network.
@@ -148,6 +153,7 @@ def linearisation_distance(
     if not whole or networks < 1 or networks % _GROUPS:
         raise PdltError(f"Argument `networks` must be a positive multiple of {_GROUPS}, but got {str(networks)[:60]}.")
     check_tolerance(tolerance)
+    order = integer("order", order, 1, MOST_ORDERS)
     seed = check_seed(seed)
     rows = []
     with progress("linearisation distance") as tick, x64():
@@ -159,7 +165,8 @@ def linearisation_distance(
             batch = max(1, min(int(networks), _BATCH // (architecture.size * (labels.size + len(at)))))
             parts = []
             for k in range(0, int(networks), batch):
-                parts.append(jax.tree.map(np.asarray, _differences(architecture, keys[k : k + batch], data, tolerance)))
+                found = _differences(architecture, order, keys[k : k + batch], data, tolerance)
+                parts.append(jax.tree.map(np.asarray, found))
                 tick(f"width {width}, {min(k + batch, int(networks))} of {networks} networks")
             d, moved, H_0 = (np.concatenate(part) for part in zip(*parts))
             _check_arrived(d, moved, wide)
@@ -168,19 +175,26 @@ def linearisation_distance(
     return LinearisationDistance(np.array(every), at, int(networks), *sizes)
 
 
-@partial(jax.jit, static_argnums=0)
-def _differences(architecture: Architecture, keys: Array, data: tuple, tolerance: float) -> tuple[Array, Array, Array]:
-    """Return z - z_linear (B, T, N, n_L), |H(t) - H(0)| / |H(0)| (B, T) and H(0) (B, M, M)."""
+@partial(jax.jit, static_argnums=(0, 1))
+def _differences(
+    architecture: Architecture, order: int, keys: Array, data: tuple, tolerance: float
+) -> tuple[Array, Array, Array]:
+    """Return z - z_expanded (B, T, N, n_L), |H(t) - H(0)| / |H(0)| (B, T) and H(0) (B, M, M)."""
     x, y, points, times = data
-    linear = LinearisedArchitecture(architecture)
+    linear, higher = LinearisedArchitecture(architecture), ExpandedArchitecture(architecture, order)
     origin = jnp.zeros(architecture.size)
 
     def one(key: Array) -> tuple[Array, Array, Array]:
         weights = architecture.draw(key)
         path = trained(architecture, weights, origin, x, y, times, tolerance=tolerance)
-        line = solved(linear, (weights, origin), origin, x, y, times)
         outputs = jax.vmap(lambda xi: architecture.evaluate(weights, xi, points))(path)
-        lines = jax.vmap(lambda xi: linear.evaluate((weights, origin), xi, points))(line)
+        if order == 1:
+            line = solved(linear, (weights, origin), origin, x, y, times)
+            expanded = jax.vmap(lambda xi: linear.evaluate((weights, origin), xi, points))(line)
+        else:
+            arrays = (weights, origin, jnp.ones(()))
+            curve = trained(higher, arrays, origin, x, y, times, tolerance=tolerance)
+            expanded = jax.vmap(lambda xi: higher.evaluate(arrays, xi, points))(curve)
 
         def kernel(xi: Array) -> Array:
             J = jacobian(architecture, weights, xi, x).reshape(y.size, -1)
@@ -188,7 +202,7 @@ def _differences(architecture: Architecture, keys: Array, data: tuple, tolerance
 
         H_0 = kernel(origin)
         moved = jax.lax.map(lambda xi: jnp.linalg.norm(kernel(xi) - H_0), path)
-        return outputs - lines, moved / jnp.linalg.norm(H_0), H_0
+        return outputs - expanded, moved / jnp.linalg.norm(H_0), H_0
 
     return jax.vmap(one)(keys)
 

@@ -35,14 +35,18 @@ _ERROR = np.array([71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 
 def step(velocity: Velocity, xi: Array, v: Array, h: Array) -> tuple[Array, Array, Array]:
     """Return one step of size h from xi with velocity v: (new xi, its velocity, estimate of the error)."""
 
-    # A loop, not six copies: the velocity is a whole network with its gradient, and compiled once.
+    # A loop, not six copies: the velocity is a whole network with its gradient, and compiled once. Sums written out are
+    # fused into one pass over memory; as products of a vector and a matrix they take two to three times as long.
+    def combined(coefficients: Array, slopes: Array) -> Array:
+        return sum(coefficients[k] * slopes[k] for k in range(len(coefficients)))
+
     def stage(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         slopes, _ = state
-        new = xi + h * (jnp.asarray(_STAGES)[k] @ slopes[:6])
+        new = xi + h * combined(jnp.asarray(_STAGES)[k], slopes)
         return slopes.at[k + 1].set(velocity(new)), new
 
     slopes, new = jax.lax.fori_loop(0, 6, stage, (jnp.zeros((7, *xi.shape), xi.dtype).at[0].set(v), xi))
-    return new, slopes[6], h * (jnp.asarray(_ERROR) @ slopes)
+    return new, slopes[6], h * combined(jnp.asarray(_ERROR), slopes)
 
 
 def flow(velocity: Velocity, start: Array, times: Array, tolerance: float, max_steps: int = MAX_STEPS) -> Array:

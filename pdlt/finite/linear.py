@@ -44,7 +44,7 @@ def solve(
     twice are no problem for `Gradient`: conflicting labels end at their mean.
 
     Args:
-        model: a `Linearised`, or a `FiniteNetwork`, which is linearised at its start.
+        model: a `Linearised`, or another model, which is linearised at its start.
         x, y, times, rule, learning_rate, method: as in `train`; a method that relaxes the modes of a linear model
             independently, which is all but `EmpiricalNatural`.
 
@@ -61,15 +61,20 @@ def solve(
         (r, J), (_, s, _, m) = modes
         rates = np.asarray(s**2 * m)
         method.check(np.asarray(r), np.asarray(J), float(at[-1]))
-        if rule == "gd" and eta * rates.max(initial=0) >= 2:
-            raise PdltError(
-                f"Argument `learning_rate` must be below 2 / {rates.max():.6g} = {2 / rates.max():.6g}, 2 over the "
-                f"largest rate of this model, where gradient descent begins to diverge, but got {eta:g}."
-            )
+        check_stable(rule, eta, rates)
         parameters = np.asarray(_parameters(linear.start, modes, jnp.asarray(at), rule, eta))
     if not np.isfinite(parameters).all():
         raise PdltError("Argument `x` must give finite outputs and a finite Jacobian, but the solution overflows.")
     return Trajectory(linear, at, parameters)
+
+
+def check_stable(rule: Rule, eta: float, rates: np.ndarray) -> None:
+    """Raise PdltError if gradient descent with learning rate eta diverges on a linear model of these rates."""
+    if rule == "gd" and eta * rates.max(initial=0) >= 2:
+        raise PdltError(
+            f"Argument `learning_rate` must be below 2 / {rates.max():.6g} = {2 / rates.max():.6g}, 2 over the "
+            f"largest rate of this model, where gradient descent begins to diverge, but got {eta:g}."
+        )
 
 
 def solved(

@@ -3,7 +3,7 @@
 import numbers
 from abc import ABC, abstractmethod
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -11,8 +11,11 @@ import numpy as np
 from pdlt._arguments import count
 from pdlt._jax import x64
 from pdlt.errors import PdltError
-from pdlt.finite.architecture import Architecture, LinearisedArchitecture, jacobian
+from pdlt.finite.architecture import Architecture, LinearisedArchitecture, PureModel, jacobian
 from pdlt.networks import MLP, check_inputs, check_network
+
+if TYPE_CHECKING:
+    from pdlt.finite.quadratic import Expanded
 
 
 class Model(ABC):
@@ -26,7 +29,7 @@ class Model(ABC):
 
     @property
     @abstractmethod
-    def architecture(self) -> Architecture | LinearisedArchitecture:
+    def architecture(self) -> PureModel:
         """The pure function behind the model."""
 
     @property
@@ -68,6 +71,12 @@ class Model(ABC):
     def linearised(self, parameters: Any = None) -> "Linearised":
         """Return the first-order expansion around `parameters` (default: `start`)."""
         return Linearised(self, parameters)
+
+    def quadratic(self, parameters: Any = None, *, epsilon: float = 1.0) -> "Expanded":
+        """Return the second-order expansion around `parameters` (default: `start`); see `pdlt.finite.Expanded`."""
+        from pdlt.finite.quadratic import Expanded
+
+        return Expanded(self, 2, parameters, epsilon=epsilon)
 
     def check_parameters(self, parameters: Any) -> np.ndarray:
         """Return the parameters as an array of shape (P,), `start` for None."""
@@ -172,16 +181,12 @@ class Linearised(Model):
     """
 
     def __init__(self, model: Model, parameters: Any = None) -> None:
+        check_model(model)
         if isinstance(model, Linearised):  # already linear: its expansion around any point is itself
-            self.base: FiniteNetwork = model.base
+            self.base: Model = model.base
             self.origin: np.ndarray = model.origin
             self.start = model.check_parameters(parameters)
             return
-        if not isinstance(model, FiniteNetwork):
-            raise PdltError(
-                "Argument `model` must be a pdlt.finite.FiniteNetwork, "
-                f"but got an object of type {type(model).__name__}."
-            )
         self.base = model
         self.origin = self.start = model.check_parameters(parameters)
 
@@ -192,8 +197,8 @@ class Linearised(Model):
 
     @property
     def arrays(self) -> Any:
-        """The weights at initialisation and the expansion point."""
-        return self.base.weights, self.origin
+        """What the base needs and the expansion point."""
+        return self.base.arrays, self.origin
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -205,10 +210,10 @@ class Linearised(Model):
 
 
 def check_model(model: Any) -> None:
-    """Raise PdltError if `model` is neither a network nor a linearised one."""
+    """Raise PdltError if `model` is none of this package."""
     if not isinstance(model, Model):
         raise PdltError(
-            "Argument `model` must be a pdlt.finite.FiniteNetwork or its linearisation, "
+            "Argument `model` must be a pdlt.finite.FiniteNetwork, an expansion of it, or a QuadraticModel, "
             f"but got an object of type {type(model).__name__}."
         )
 

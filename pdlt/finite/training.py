@@ -13,7 +13,7 @@ from pdlt._arguments import positive, real_array, require_finite
 from pdlt._jax import x64
 from pdlt.errors import PdltError
 from pdlt.finite import integrate
-from pdlt.finite.architecture import SVD_COPIES, Architecture, LinearisedArchitecture, check_jacobian, jacobian
+from pdlt.finite.architecture import SVD_COPIES, PureModel, check_jacobian, jacobian
 from pdlt.finite.method import Gradient, Method
 from pdlt.finite.network import FiniteNetwork, Model, check_model
 from pdlt.networks import MLP
@@ -68,7 +68,7 @@ def train(
     """Train a model on all points at once, on 1/2 sum (z - y)^2 unless the method says otherwise.
 
     Args:
-        model: a `FiniteNetwork` or a `Linearised`.
+        model: a `FiniteNetwork`, an expansion of it, or a `QuadraticModel`.
         x: training inputs, shape (N, n_0).
         y: labels, shape (N, n_L); a vector of length N for one output.
         times: increasing; finite and not negative for "flow", numbers of steps for "gd".
@@ -106,7 +106,7 @@ def train(
 
 
 def trained(
-    architecture: Architecture | LinearisedArchitecture,
+    architecture: PureModel,
     arrays: Any,
     start: Array,
     x: Array,
@@ -129,7 +129,7 @@ def trained(
 
 
 def training_velocity(
-    architecture: Architecture | LinearisedArchitecture, arrays: Any, x: Array, y: Array, method: Method
+    architecture: PureModel, arrays: Any, x: Array, y: Array, method: Method
 ) -> Callable[[Array], Array]:
     """Return xi' as a function of xi, shape (P,)."""
     S = jnp.asarray(method.whitening(y.shape[1]))
@@ -155,18 +155,19 @@ def check_problem(
     return inputs, labels, at, eta
 
 
-def check_labels(y: Any, points: int, outputs: int) -> np.ndarray:
-    """Return the labels as an array of shape (N, n_L).
+def check_labels(y: Any, points: int, outputs: int, name: str = "y") -> np.ndarray:
+    """Return the labels as an array of shape (N, n_L); `name` is what messages call them.
 
     Raises:
         PdltError: if they have another shape, are not real numbers or not finite.
     """
     wanted = f"an array of finite numbers of shape ({points}, {outputs})"
-    raw = real_array("y", y, wanted)
+    raw = real_array(name, y, wanted)
     if raw.shape != (points, outputs) and not (raw.shape == (points,) and outputs == 1):
-        raise PdltError(f"Argument `y` must be {wanted}, one row per input, but got an array of shape {raw.shape}.")
+        got = f"but got an array of shape {raw.shape}"
+        raise PdltError(f"Argument `{name}` must be {wanted}, one row per input, {got}.")
     array = raw.astype(float).reshape(points, outputs)
-    require_finite("y", array, wanted)
+    require_finite(name, array, wanted)
     return array
 
 

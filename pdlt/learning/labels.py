@@ -144,7 +144,8 @@ def rank_labels(
         found = posterior(net, x_train, y_train, x_test, noise=noise)
         rounding = found.attrs["rounding"]
     else:
-        found = predict_training(net, x_train, y_train, x_test, time, ridge=ridge, unresolved=unresolved).isel(time=0)
+        rules = {"ridge": ridge, "unresolved": unresolved}
+        found = predict_training(net, x_train, y_train, x_test, time, order=0, **rules).isel(time=0)
         rounding = float(found.rounding)
     mean, covariance = found["mean"].values, found["covariance"].values[:, :, 0, 0]
     points, outputs = mean.shape

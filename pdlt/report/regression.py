@@ -15,11 +15,20 @@ LISTED = 40
 COLUMNS = {"squared_error": "mean squared error", "accuracy": "accuracy", "rounding": "rounding below"}
 
 
+def at_width(found: "xarray.Dataset") -> "xarray.Dataset":
+    """Return a posterior of order 1 with mean and covariance summed at the network's width; others as they are."""
+    if found.attrs["kind"] != "posterior" or found.attrs["order"] == 0:
+        return found
+    n = found.attrs["width"]
+    names = [name for name in ("mean", "variance", "covariance") if f"{name}_1" in found]
+    return found.assign({name: found[name] + found[f"{name}_1"] / n for name in names})
+
+
 def regression_table(found: "xarray.Dataset") -> str:
     """Return what was fitted, the scores if there are any, and a few predictions, as text.
 
     Args:
-        found: from `pdlt.predict_training` or `pdlt.posterior`, perhaps with scores.
+        found: from `pdlt.predict_training` or `pdlt.posterior`, perhaps with scores, and through `at_width`.
     """
     parts = [_head(found)]
     times = found.time.values if "time" in found.dims else [None]
@@ -49,8 +58,10 @@ def _head(found: "xarray.Dataset") -> str:
     size = f"{a['training_inputs']} training inputs{repeated}, {', '.join(counts)}"
     condition = f"condition number {a['condition']:.3g}"
     if a["kind"] == "posterior":
-        method = f"Bayesian posterior, noise {a['noise']:g}"
-        return f"{network_title(found)}\n{method}; {size}\n{condition}, rounding below {a['rounding']:.1g}"
+        order = f" to order 1/n at width {a['width']}" if a["order"] else ""
+        method = f"Bayesian posterior{order}, noise {a['noise']:g}"
+        head = f"{network_title(found)}\n{method}; {size}\n{condition}, rounding below {a['rounding']:.1g}"
+        return head + _evidence(found)
     descent = a["rule"] == "gd"
     rule = f"gradient descent, learning rate {a['learning_rate']:g}" if descent else "gradient flow"
     frozen = f", {a['frozen']} modes frozen" if a["frozen"] else ""
@@ -64,14 +75,24 @@ def _head(found: "xarray.Dataset") -> str:
     )
 
 
+def _evidence(found: "xarray.Dataset") -> str:
+    """Return the log-evidence order by order, as a further line; nothing at order 0."""
+    if found.attrs["order"] == 0:
+        return ""
+    leading, first = float(found.log_evidence), float(found.log_evidence_1) / found.attrs["width"]
+    return f"\nlog-evidence {leading:.4f} {first:+.4f} = {leading + first:.4f}"
+
+
 def deviations(found: "xarray.Dataset") -> np.ndarray | None:
     """Return standard deviations of the shape of the mean, if the result has variances."""
     if "variance" in found:
-        return np.sqrt(found.variance.values)
-    if "covariance" in found:
-        diagonal = np.einsum("...ppii->...pi", found.covariance.values)
-        return np.sqrt(diagonal)
-    return None
+        variance = found.variance.values
+    elif "covariance" in found:
+        variance = np.einsum("...ppii->...pi", found.covariance.values)
+    else:
+        return None
+    # A variance to order 1/n can fall below zero; at order 0 none does.
+    return np.sqrt(np.maximum(variance, 0.0))
 
 
 def _time(time: float | None) -> list[str]:

@@ -147,3 +147,25 @@ def test_the_figure_of_a_line_is_drawn_on_a_grid(capsys, tmp_path, monkeypatch):
     (count, at), *more = drawn
     assert not more and count == len(at) == 200
     assert at.min() < -1 and at.max() > 0.9
+
+
+def test_posterior_at_finite_width(capsys, tmp_path):
+    arguments = ["--activation", "erf", "--width", 64, "--posterior", "--noise", "0.1", "--order", "1", *DATA[:2]]
+    code, out, err = regress(capsys, *arguments, "--y", "[0.6,0,-0.6]", "--json")
+    assert code == 0 and not err
+    found = json.loads(out)
+    assert found["attrs"]["width"] == 64
+    mean, first, evidence, change = (
+        np.array(found["data"][name]["values"]) for name in ("mean", "mean_1", "log_evidence", "log_evidence_1")
+    )
+    code, out, err = regress(capsys, *arguments, "--y", "[0.6,0,-0.6]")
+    assert code == 0 and "Bayesian posterior to order 1/n at width 64, noise 0.1" in out
+    assert f"= {evidence + change / 64:.4f}\n" in out
+    # Three digits are shown.
+    row = next(line.split() for line in out.splitlines() if line.split()[:2] == ["0", "0"])
+    assert float(row[2]) == pytest.approx(mean[0, 0] + first[0, 0] / 64, abs=6e-3)
+
+
+def test_order_belongs_to_the_posterior(capsys):
+    code, _, err = regress(capsys, *DATA, "--order", "1")
+    assert code == 2 and "Option --order goes with --posterior." in err

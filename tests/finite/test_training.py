@@ -169,7 +169,7 @@ def test_training_from_a_later_point_continues(network):
         ({"learning_rate": 0.1}, 'must be left out for rule="flow", but got 0.1'),
         ({"method": "natural"}, "`method` must be one of pdlt.finite's methods"),
         ({"tolerance": 1.0}, "`tolerance` must be a number from 1e-13 to 1e-2"),
-        ({"model": NET}, "`model` must be a pdlt.finite.FiniteNetwork or its linearisation"),
+        ({"model": NET}, "`model` must be a pdlt.finite.FiniteNetwork, an expansion of it"),
     ],
 )  # fmt: skip
 def test_bad_arguments(network, arguments, message):

@@ -1,5 +1,7 @@
 """Bad input of inference and training: a message that names the argument, the value and what is accepted."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,10 @@ import pdlt
 from pdlt.learning.data import require_memory
 from pdlt.learning.posterior import posterior
 from pdlt.learning.spectrum import Spectrum
-from pdlt.learning.training import predict_training
+from pdlt.learning.training import predict_training as predict_to_an_order
+
+#: The kernel machine.
+predict_training = partial(predict_to_an_order, order=0)
 
 NET = pdlt.MLP(depth=2, width=8, activation="linear")
 X, Y, POINTS = [[1.0, 2.0], [0.5, -1.0]], [1.0, 2.0], [[0.3, 0.3]]

@@ -1,5 +1,7 @@
 """Eigenmodes on a dataset: against plain linear algebra, closed forms and the training they describe."""
 
+from functools import partial
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -7,8 +9,11 @@ import pytest
 import pdlt
 from pdlt.learning.continuum import population_modes
 from pdlt.learning.modes import eigenfunctions, modes
-from pdlt.learning.training import predict_training
+from pdlt.learning.training import predict_training as predict_to_an_order
 from pdlt.report.modes_figure import draw, draw_population
+
+#: The kernel machine.
+predict_training = partial(predict_to_an_order, order=0)
 
 NET = pdlt.MLP(depth=3, width=8, activation="relu", C_b=0.2, C_W=1.7, lambda_b=0.4, lambda_W=0.9)
 FREE = pdlt.MLP(depth=3, width=8, activation="relu", C_W=2.0)

@@ -1,5 +1,7 @@
 """Bayesian inference at infinite width: linear algebra in many digits, and Bayesian linear regression."""
 
+from functools import partial
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -7,7 +9,10 @@ from slow_kernels import SCALES, slow_kernels
 
 import pdlt
 from pdlt.learning.posterior import posterior
-from pdlt.learning.training import predict_training
+from pdlt.learning.training import predict_training as predict_to_an_order
+
+#: The kernel machine.
+predict_training = partial(predict_to_an_order, order=0)
 
 NET = pdlt.MLP(depth=3, width=32, activation="erf", **SCALES)
 # The last input repeats the first one.

@@ -1,5 +1,7 @@
 """Training at infinite width against real networks, trained in plain jax and extrapolated in 1/n."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 from slow_kernels import SCALES
 
 import pdlt
-from pdlt.learning.training import predict_training
+from pdlt.learning.training import predict_training as predict_to_an_order
+
+#: The kernel machine.
+predict_training = partial(predict_to_an_order, order=0)
 
 DEPTH, STEPS, RATE, RIDGE = 3, 5, 0.12, 0.3
 # The last input repeats the first one, with another label.

@@ -1,6 +1,7 @@
 """Training at infinite width against kernels and dynamics computed in other ways."""
 
 import math
+from functools import partial
 
 import mpmath as mp
 import numpy as np
@@ -10,7 +11,10 @@ from slow_kernels import DIGITS, SCALES, exact_kernels, slow_kernels
 
 import pdlt
 from pdlt.learning.posterior import posterior
-from pdlt.learning.training import predict_training
+from pdlt.learning.training import predict_training as predict_to_an_order
+
+#: The kernel machine.
+predict_training = partial(predict_to_an_order, order=0)
 
 NET = pdlt.MLP(depth=3, width=32, activation="erf", **SCALES)
 # The last input repeats the first one, with another label; outputs are two.
