@@ -139,6 +139,38 @@ def random_start(seed, m=3):
     return Start(K, Theta, K_1, Theta_1, np.multiply.outer(xi, xi), zzH, dHz, ddI, ddII + ddII.transpose(1, 0, 3, 2))
 
 
+def moments_of_start(conditional=0.5):
+    """`conditional` is the factor 1/2 of G in the mean of h given z, half of which comes from either order of z z."""
+    start = random_start(1)
+    hierarchy = Hierarchy(start, TRAINED, np.zeros(2))
+    w, (z, _, z2, h, dH) = hierarchy.weights, hierarchy.initial()
+    h = start.Theta_1 + 2 * conditional * (h - start.Theta_1)
+    mixed = np.einsum("g,gi,gj->ij", w, z, z2)
+    found = [
+        np.einsum("g,gi,gj->ij", w, z, z),
+        mixed + mixed.T,
+        np.einsum("g,gij->ij", w, h),
+        np.einsum("g,gi,gj,gkl->ijkl", w, z, z, h) - np.einsum("ij,kl->ijkl", start.K, start.Theta_1),
+        np.einsum("g,gijk,gl->ijkl", w, dH, z),
+    ]
+    wanted = [start.K, start.K_1, start.Theta_1, start.zzH, start.dHz[:, :, TRAINED]]
+    return Agreement(*(np.concatenate([x.ravel() for x in side]) for side in (found, wanted)), 1e-9, "rounding")
+
+
+@claim(
+    id="trained.start",
+    statement="The random start has the cumulants it is given: $K$, $K_1$, $\\Theta_1$, $zz\\Delta H$, $dH\\,z$",
+    level="precision",
+)
+def start_cumulants():
+    return moments_of_start()
+
+
+@start_cumulants.control("the two orders of z z counted as one")
+def one_order_of_z():
+    return moments_of_start(conditional=1.0)
+
+
 def expanded_hierarchy(**planted):
     start, y, eta, steps, found, expected = random_start(1), np.array([0.4, -0.7]), 0.05, 4, [], []
     hierarchy = Hierarchy(start, TRAINED, y)
@@ -168,7 +200,7 @@ def expanded_hierarchy(**planted):
     id="trained.expansion",
     statement="The witness's steps are the second-order expansion in $s$ of four steps of the hierarchy",
     level="precision",
-    uses=["trained.step"],
+    uses=["trained.step", "trained.start"],
 )
 def expansion():
     return expanded_hierarchy()

@@ -10,6 +10,7 @@
     arithmetic  derived equations iterated in any arithmetic (rationals, mpmath): the slow twin of `pdlt.predict`
     gaussian    Gaussian expectations in mpmath and in rationals
     moments     exact moments of finite polynomial networks, independent of the engine
+    hierarchy   training of finite networks at order 1/n by brute force, a witness of pdlt.learning
     scaling     measurements with the next order in 1/n removed
     pytest_plugin  `pytest derivations/`: every claim is a test
 

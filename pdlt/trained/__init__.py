@@ -8,6 +8,7 @@ description, the activation's JAX function, errors, and these two, and nothing o
     linearised   what linearised networks have learned: the control variate
     observables  what is measured, as moments over networks and back
     blocks       block k of a run: a pure function of the run's spec, the seed and k
+    results      estimates -> dataset
     simulate     the driver
     slopes       residuals of a prediction against width: numbers in, numbers out
 """

@@ -21,22 +21,23 @@ import numpy as np
 from pdlt._arguments import integer
 from pdlt.ensemble.blocks import BLOCK
 from pdlt.ensemble.blocks import STREAM as ENSEMBLE_STREAM
-from pdlt.ensemble.doubt import DoubtfulErrorsWarning, concentrated
 from pdlt.ensemble.execution import Drawing, Here, Processes, executing
 from pdlt.ensemble.forecast import forecast, require
-from pdlt.ensemble.results import not_below_rounding, versions
-from pdlt.ensemble.statistics import GROUPS, Accumulator, Estimate
+from pdlt.ensemble.results import versions
+from pdlt.ensemble.statistics import GROUPS, Accumulator
 from pdlt.ensemble.store import Record, Store
 from pdlt.errors import PdltError
-from pdlt.networks import sha256
+from pdlt.networks import check_network, sha256
 from pdlt.trained.blocks import STREAM, TrainingRecipe, divided, initial_weights, largest_eigenvalue
-from pdlt.trained.observables import DEFAULT, OBSERVABLES, chosen, estimates, vector_shapes
+from pdlt.trained.observables import DEFAULT, chosen, vector_shapes
 from pdlt.trained.problem import Problem
+from pdlt.trained.results import dataset
 
 if TYPE_CHECKING:
     import xarray
 
 SAMPLES = 10_000  # by default
+TOLERANCE = {True: 1e-6, False: 1e-4}  # by default: of smooth activations, and of those with a kink
 LINEARISED = 20  # by default
 MOST_LINEARISED = 10_000
 #: Of the bound of the learning rate: beyond it linearised networks learn nothing that resembles what real ones learn.
@@ -57,7 +58,7 @@ def simulate_training(
     store: str | Path | None = None,
     pairs: bool = True,
     linearised: int | None = None,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     executor: Executor | int | None = None,
     batch: int | None = None,
     progress: bool | None = None,
@@ -90,7 +91,8 @@ def simulate_training(
         pairs: whether networks are trained in pairs.
         linearised: how many networks are linearised for each one that is trained, 0 for none. None is 20, or 0 for gd
             if one of 50 networks has a learning rate above 0.9 of its bound.
-        tolerance: of a step of the flow, from 1e-13 to 1e-2; see `pdlt.finite.train`.
+        tolerance: of a step of the flow, from 1e-13 to 1e-2; see `pdlt.finite.train`. None is 1e-6, or 1e-4 for
+            activations with a kink, whose flow stops at kinks with smaller ones (rule "gd" is much faster there).
         executor, batch, progress: as in `pdlt.simulate`; results do not depend on them, bit for bit.
 
     Returns:
@@ -119,6 +121,8 @@ def simulate_training(
         DoubtfulErrorsWarning: where a few networks carry an average, so that its standard error means nothing.
         UserWarning: for gd, if some networks start above their bound of the learning rate.
     """
+    if tolerance is None:
+        tolerance = TOLERANCE[check_network(net).activation.is_smooth]
     problem = Problem.of(net, x_train, y_train, x_test, times, rule, learning_rate, tolerance)
     names = chosen(observables, problem)
     seed = integer("seed", seed, 0, 2**63 - 1)
@@ -138,7 +142,7 @@ def simulate_training(
     with executing(executor) as pool:
         _require_memory(problem, spec, blocks, pool)
         total = _sample(problem, record, blocks, pool, chunk, store, progress)
-    return _dataset(problem, record, total, {} if largest is None else {"learning_rate_bound": 2 / largest})
+    return dataset(problem, record, total, {} if largest is None else {"learning_rate_bound": 2 / largest})
 
 
 def recorded_training(path: str | Path) -> "xarray.Dataset":
@@ -165,7 +169,7 @@ def recorded_training(path: str | Path) -> "xarray.Dataset":
             raise PdltError(f"Argument `store`: {str(path)!r} does not describe a run of pdlt ({error!r}).") from error
     if total.blocks < 2:
         raise PdltError(f"Argument `store`: {str(path)!r} holds {total.blocks} blocks in a row; estimates need 2.")
-    return _dataset(problem, record, total, {})
+    return dataset(problem, record, total, {})
 
 
 def _prefix(store: Store) -> Iterator[np.ndarray]:
@@ -251,55 +255,3 @@ def _sample(
             for (part,) in drawn:
                 total.merge(part)
     return total
-
-
-def _dataset(problem: Problem, record: Record, total: Accumulator, attrs: dict[str, Any]) -> "xarray.Dataset":
-    import xarray
-
-    spec = record.spec
-    results = estimates(spec["observables"], problem, spec["linearised"], total)
-    variables: dict[str, Any] = {}
-    for name, estimate in results.items():
-        dims, meaning = OBSERVABLES[name].dims, OBSERVABLES[name].meaning
-        variables[name] = (dims, estimate.value, {"meaning": meaning})
-        variables[f"{name}_stderr"] = (dims, not_below_rounding(estimate), {"standard_error_of": name})
-    coords: dict[str, Any] = {"time": problem.times}
-    if "hidden_kernel_change" in results:
-        coords["layer"] = list(range(1, problem.net.depth))
-    eta = {"learning_rate": problem.learning_rate, **attrs} if problem.rule == "gd" else {}
-    return xarray.Dataset(
-        variables,
-        coords,
-        {
-            "kind": "trained ensemble",
-            "network": json.dumps(problem.net.describe()),
-            "rule": problem.rule,
-            **eta,
-            **({"tolerance": problem.tolerance} if problem.rule == "flow" else {}),
-            "samples": total.blocks * BLOCK,
-            "pairs": int(spec["pairs"]),
-            "linearised": spec["linearised"],
-            "seed": spec["seed"],
-            "kinks": "none" if problem.net.activation.is_smooth else "pointwise",
-            "train_sha256": sha256(np.concatenate([problem.x_train, problem.y_train], axis=1)),
-            "test_sha256": sha256(problem.x_test),
-            **_doubts(problem, results),
-            "versions": json.dumps(record.versions),
-        },
-    ).transpose("layer", "time", ..., missing_dims="ignore")
-
-
-def _doubts(problem: Problem, results: dict[str, Estimate]) -> dict[str, Any]:
-    """Return which errors are doubtful, and from which time on, as attributes; warn of them."""
-    bad = {name: concentrated(estimate) for name, estimate in results.items()}
-    found = {name: float(problem.times[int(np.argmax(where))]) for name, where in bad.items() if where.any()}
-    if not found:
-        return {}
-    where = ", ".join(f"{name} (from time {time:g} on)" for name, time in found.items())
-    warnings.warn(
-        f"The standard errors of {where} are not to be believed: the average is carried by a few networks. Use wider "
-        "or shallower networks, more of them, or earlier times.",
-        DoubtfulErrorsWarning,
-        stacklevel=4,
-    )
-    return {"errors_doubtful": list(found), "errors_doubtful_from": list(found.values())}

@@ -19,6 +19,7 @@ from pdlt.trained import recorded_training, simulate_training
 from pdlt.trained import simulate as driver
 from pdlt.trained.blocks import TrainingRecipe
 from pdlt.trained.problem import Problem
+from pdlt.trained.results import doubts
 
 NET = MLP(2, 3, "tanh", C_b=0.1, C_W=1.5, lambda_b=0.2, lambda_W=1.0)
 X, Y, POINTS = np.array([[0.5, -1.0], [1.0, 0.3]]), np.array([0.4, -0.7]), np.array([[0.1, 0.2]])
@@ -176,6 +177,6 @@ def test_errors_that_rare_networks_make_are_doubted():
     with pytest.warns(
         DoubtfulErrorsWarning, match=r"standard errors of mean \(from time 2 on\) are not to be believed"
     ):
-        attrs = driver._doubts(problem, {"mean": rare})
+        attrs = doubts(problem, {"mean": rare})
     assert attrs == {"errors_doubtful": ["mean"], "errors_doubtful_from": [2.0]}
-    assert driver._doubts(problem, {"mean": Estimate(one, 0.01 * one, 0 * one[:, 0], one[:, 0], share, 200)}) == {}
+    assert doubts(problem, {"mean": Estimate(one, 0.01 * one, 0 * one[:, 0], one[:, 0], share, 200)}) == {}
