@@ -1,14 +1,18 @@
 """pdlt runs."""
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pdlt.cli._options import check_output, config_option, emit_dataset, output_options
 from pdlt.cli._sampling import naming
 from pdlt.errors import PdltError
+
+if TYPE_CHECKING:
+    from pdlt.ensemble.store import Record
 
 FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -24,7 +28,7 @@ Each of the three takes --json and --config FILE.toml.
 """,
 )
 def command() -> None:
-    """List, show and export the runs that `pdlt simulate --store FILE` keeps."""
+    """List, show and export the runs that `pdlt simulate` and `pdlt train` keep with --store FILE."""
 
 
 @command.command("list")
@@ -77,6 +81,13 @@ def export(file: Path, all_layers: bool, as_json: bool, output: Path | None) -> 
     from pdlt.ensemble import recorded
     from pdlt.report.tables import run_table
 
+    if _describe(file)["sampler"] == "training":
+        from pdlt.trained import recorded_training
+
+        with naming(store="Argument FILE"):
+            trained = recorded_training(file)
+        emit_dataset(trained, str(trained), as_json, output)
+        return
     with naming(store="Argument FILE"):
         run = recorded(file)
     layers = run.layer.values if all_layers else run.layer.values[-1:]
@@ -89,7 +100,6 @@ def _describe(path: Path) -> dict[str, Any]:
     Raises:
         PdltError: if it is not one, or damaged.
     """
-    from pdlt.ensemble.specs import cumulants
     from pdlt.ensemble.store import Store
 
     with Store(path) as store:
@@ -98,11 +108,8 @@ def _describe(path: Path) -> dict[str, Any]:
         try:
             return {
                 "file": path.name,
-                **{key: spec[key] for key in ("network", "sampler", "seed", "layers")},
+                **(_training(store.record) if spec.get("kind") == "training" else _initialisation(store.record)),
                 "precision": spec.get("precision", "float64"),
-                **({"outputs": spec["outputs"]} if spec.get("outputs") else {}),
-                "observables": [c.name for c in cumulants(spec["observables"])],
-                "inputs": store.record.inputs.tolist(),
                 "versions": store.record.versions,
                 "blocks": len(numbers),
                 "blocks_in_a_row": gap,
@@ -111,6 +118,30 @@ def _describe(path: Path) -> dict[str, Any]:
             }
         except (LookupError, TypeError) as error:
             raise PdltError(f"{str(path)!r} does not describe a run of pdlt ({error!r}).") from None
+
+
+def _initialisation(record: "Record") -> dict[str, Any]:
+    """Return what is special to a run of `pdlt simulate`."""
+    from pdlt.ensemble.specs import cumulants
+
+    spec = record.spec
+    return {
+        **{key: spec[key] for key in ("network", "sampler", "seed", "layers")},
+        **({"outputs": spec["outputs"]} if spec.get("outputs") else {}),
+        "observables": [c.name for c in cumulants(spec["observables"])],
+        "inputs": record.inputs.tolist(),
+    }
+
+
+def _training(record: "Record") -> dict[str, Any]:
+    """Return what is special to an ensemble of trained networks."""
+    spec, flat, arrays = record.spec, record.inputs.ravel(), {}
+    for name, shape in spec["arrays"]:
+        size = math.prod(shape)
+        arrays[name], flat = flat[:size].reshape(shape).tolist(), flat[size:]
+    keys = ("network", "seed", "rule", "times", "observables")
+    rate = {"learning_rate": spec["learning_rate"]} if spec["rule"] == "gd" else {}
+    return {"sampler": "training", **{key: spec[key] for key in keys}, **rate, **arrays}
 
 
 def _try(path: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from pdlt.cli import main
 from pdlt.cli._sampling import read_duration
 from pdlt.ensemble.store import Store
 from pdlt.errors import PdltError
+from pdlt.networks import MLP
+from pdlt.trained import simulate_training
 
 NETWORK = ["--depth", "3", "--width", "4", "--x", "[[1,0.5]]", "--observables", "K,a1 a2 | b3 b4"]
 
@@ -115,3 +117,19 @@ def test_what_is_no_duration(text):
 def test_workers_must_be_positive(capsys):
     code, _, err = pdlt(capsys, "simulate", *NETWORK, "--workers", 0)
     assert code == 2 and "--workers" in err
+
+
+def test_ensembles_of_trained_networks(tmp_path, capsys):
+    """Their stores are listed, shown and exported like others."""
+    store = tmp_path / "trained.db"
+    net = MLP(depth=2, width=4, activation="tanh")
+    how = {"rule": "gd", "learning_rate": 0.1, "observables": "mean", "samples": 100, "store": store}
+    wanted = simulate_training(net, [[1.0]], [0.5], [[1.0]], [2], **how)
+    (listed,) = json.loads(pdlt(capsys, "runs", "list", tmp_path, "--json")[1])
+    assert (listed["sampler"], listed["samples"], listed["observables"]) == ("training", 100, ["mean"])
+    shown = json.loads(pdlt(capsys, "runs", "show", store, "--json")[1])
+    assert (shown["rule"], shown["learning_rate"], shown["times"]) == ("gd", 0.1, [2.0])
+    assert (shown["x_train"], shown["y_train"]) == ([[1.0]], [[0.5]])
+    exported = json.loads(pdlt(capsys, "runs", "export", store, "--json")[1])["data"]["mean"]
+    assert exported["values"] == wanted["mean"].values.tolist()
+    assert exported["stderr"] == wanted["mean_stderr"].values.tolist()
