@@ -21,8 +21,8 @@ SCALES = {"tanh": (0.3, 1.4, 0.7, 1.1), "sin": (0.3, 1.2, 0.5, 0.8), "gelu": (0.
 OBSERVABLES = ("mean", "covariance", "kernel_change")
 
 LEGEND = """columns: powers of 1/n with which falls what is left after order 0, and after order 1; coefficient of 1/n in
-what is left, over its standard error, after order 0 and order 1; what order 1 leaves, over its error, at each width
-(root mean squares over entries)"""
+what is left, over its standard error (root mean square over entries), after both; chi^2 per degree of freedom of fits
+of n^-2 and n^-3 to what is left, after both; what order 1 leaves, over its error (rms over entries), at each width"""
 
 X = np.array([[0.9, -0.4, 1.1], [0.2, 1.3, -0.5], [-0.7, 0.3, 0.8]])  # two to train on, all three to look at
 Y = np.array([[1.0, -0.5, 0.3], [-0.5, 0.8, 0.6]])
@@ -54,9 +54,13 @@ def row(value, error, zeroth, first):
     falls = [slope(WIDTHS, left, error) for left in (before, after)]
     # With three powers in the fit, that of the coefficient which theory has given must vanish, and did not before.
     left_over = [rms(fit_powers(WIDTHS, left, error, (1, 2, 3)).z(1)) for left in (before, after)]
+    # And n^-2 and n^-3 must be enough for what order 1 leaves, and not for what order 0 leaves.
+    fits = [fit_powers(WIDTHS, left, error, (2, 3)) for left in (before, after)]
+    chi2 = [float(fit.chi2.mean()) / fit.dof for fit in fits]
     sizes = [rms(z) for z in after / error]
     powers = "  ".join(f"{found.power:5.2f} ± {found.stderr:.2f}" for found in falls)
-    return f"{powers}   {left_over[0]:6.1f}  {left_over[1]:4.1f}   {'  '.join(f'{size:5.1f}' for size in sizes)}"
+    tests = f"{left_over[0]:6.1f}  {left_over[1]:4.1f}   {chi2[0]:6.0f}  {chi2[1]:4.1f}"
+    return f"{powers}   {tests}   {'  '.join(f'{size:5.1f}' for size in sizes)}"
 
 
 def rms(values):

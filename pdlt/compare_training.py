@@ -91,8 +91,8 @@ def neglected(prediction: "xarray.Dataset", name: str) -> np.ndarray:
 
     Orders of magnitude, not bounds (docs/training.md has measured ones). At order 1 the root mean square of the
     correction over entries times `cost`; for the mean that of the sum of the absolute values of its parts, which partly
-    cancel; for variances at least `cost` squared of the leading term, for their corrections change sign in training. At
-    order 0 `cost` times the leading term.
+    cancel; of an entry's own correction if that is larger; for variances at least `cost` squared of the leading term, for their corrections change sign in training. At
+    order 0 `cost` times the leading term. It does not fall in the course of training.
     """
     leading, total, _ = summed(prediction, name)
     axis = _axis(prediction, name)
@@ -102,10 +102,11 @@ def neglected(prediction: "xarray.Dataset", name: str) -> np.ndarray:
     elif name == "mean":
         found = price * _rms(_parts(prediction), axis)
     else:
-        found = price * _rms(total - leading, axis)
+        found = price * np.maximum(_rms(total - leading, axis), np.abs(total - leading))
         if name in ("variance", "covariance"):
             found = np.maximum(found, price**2 * _rms(leading, axis))
-    return np.broadcast_to(found, leading.shape)
+    # What went wrong in the middle of training is not forgotten at its end.
+    return np.broadcast_to(np.maximum.accumulate(found, axis=axis), leading.shape)
 
 
 def cost(prediction: "xarray.Dataset") -> np.ndarray:
@@ -185,11 +186,12 @@ def _check_same(prediction: "xarray.Dataset", run: "xarray.Dataset") -> None:
         raise PdltError("Argument `run` must come from pdlt.simulate_training.")
     for key, what in (
         ("network", "networks"),
+        ("train_sha256", "training data"),
         ("test_sha256", "test points"),
         ("rule", "rules of training"),
         ("learning_rate", "learning rates"),
     ):
         one, two = prediction.attrs.get(key), run.attrs.get(key)
         if one != two:
-            shown = "" if key == "test_sha256" else f": {one} and {two}"
+            shown = "" if key.endswith("sha256") else f": {one} and {two}"
             raise PdltError(f"Arguments `prediction` and `run` belong to different {what}{shown}.")

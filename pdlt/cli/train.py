@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from pdlt.report.training_figure import Layout
 
+#: Networks from which on standard errors are good enough for a verdict.
+ENOUGH = 1000
+
 #: Options that say what is trained on what, which --demo says itself.
 PROBLEM = ["activation", "depth", "width", "C_b", "C_W", "critical", "lambda_b", "lambda_W", "inputs", "x", "labels"]
 PROBLEM += ["y", "test_inputs", "times", "rule", "learning_rate"]
@@ -146,7 +149,10 @@ def command(
         always=True,
     )  # fmt: skip
     measured = table[table.measured.notna()]
-    bad = disagreements(measured, z_max) if order else measured[:0]
+    judged = order == 1 and samples >= ENOUGH
+    if samples and order and not judged:
+        click.echo(f"No verdict: standard errors from fewer than {ENOUGH} networks are rough.", err=True)
+    bad = disagreements(measured, z_max) if judged else measured[:0]
     exit_if_any(
         [f"{row.observable}{list(row.entry)} at time {row.time:g}" for row in bad.itertuples()],
         f"{len(bad)} of {len(measured)} entries differ by more than {z_max:g} standard errors plus the truncation",

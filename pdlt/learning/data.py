@@ -8,7 +8,7 @@ import numpy as np
 from pdlt._arguments import real_array
 from pdlt._machine import machine_memory
 from pdlt.errors import PdltError
-from pdlt.networks import check_inputs
+from pdlt.networks import check_inputs, sha256
 
 #: Labels beyond this have squares, or sums of squares, beyond floating-point numbers.
 LARGEST = 1e150
@@ -30,6 +30,7 @@ class TrainingData:
         counts: multiplicities m_a, shape (D,).
         rows: number of rows given, N.
         conflict: the first two rows with equal inputs and different labels, or None.
+        sha256: the hash of all rows, inputs and labels, by which results know their data.
     """
 
     x: np.ndarray
@@ -37,6 +38,7 @@ class TrainingData:
     counts: np.ndarray
     rows: int
     conflict: tuple[int, int] | None
+    sha256: str
 
     @classmethod
     def of(cls, x: Any, y: Any) -> "TrainingData":
@@ -55,7 +57,8 @@ class TrainingData:
         np.add.at(mean, inverse, apart / counts[inverse, None])
         differing = np.flatnonzero(apart.any(1))
         conflict = (int(places[inverse[differing[0]]]), int(differing[0])) if len(differing) else None
-        return cls(inputs[places], mean, counts, len(inputs), conflict)
+        digest = sha256(np.concatenate([inputs, labels], axis=1))
+        return cls(inputs[places], mean, counts, len(inputs), conflict, digest)
 
     @property
     def roots(self) -> np.ndarray:

@@ -52,7 +52,7 @@ def provenance(net: MLP, data: TrainingData, points: np.ndarray, error: float) -
         "network": json.dumps(net.describe()),
         "training_inputs": data.rows,
         "distinct_inputs": len(data.x),
-        "train_sha256": sha256(np.concatenate([data.x, data.y, data.counts[:, None]], axis=1)),
+        "train_sha256": data.sha256,
         "test_sha256": sha256(points),
         "kernel_error": error,
         "pdlt": __version__,

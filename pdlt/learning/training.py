@@ -94,7 +94,10 @@ def predict_training(
     Raises:
         PdltError: for bad arguments; a learning rate beyond the bound; a numerically singular tangent kernel (see
             `unresolved`); what does not fit into memory; at order 1 for activations with a kink, where the change of
-            the tangent kernel is of order n^(-1/2).
+            the tangent kernel is of order n^(-1/2), and at times at which rounding is amplified too much.
+
+    Warns:
+        TruncationWarning: if order 1 changes mean outputs by more than half of labels and initial outputs.
     """
     net = check_network(net)
     if order is not None:
@@ -110,8 +113,10 @@ def predict_training(
     if order is None:
         few = len(data.x) + len(points) <= _FEW
         order = int(few and net.activation.is_smooth and not relaxation.ridge and unresolved == "error")
+    if order == 0 and kernels != "none":
+        raise PdltError(f"Argument `kernels` must be none at order 0, where kernels do not move, but got {kernels!r}.")
     if order == 1:
-        check(net, relaxation.ridge, request)
+        check(net, data.y, relaxation.ridge, request)
     if covariance == "full":
         size = len(when) * (len(points) * outputs) ** 2
         advice = "Use covariance='variance', fewer points or fewer times."

@@ -148,6 +148,7 @@ def weigh(
     rows: Rows,
     decay: Decay,
     outputs: int,
+    sizes: bool = False,
 ) -> dict[str, np.ndarray]:
     """Return the sum over diagrams at one time, by part.
 
@@ -157,6 +158,7 @@ def weigh(
         rows: of results.
         decay: the time.
         outputs: n_L.
+        sizes: add up absolute values instead.
 
     Returns:
         Arrays with axes: replicas, rows ("I", then "J"), then their outputs ("i", then "j").
@@ -178,12 +180,12 @@ def weigh(
     found: dict[str, Any] = {}
     for (part, diagram, factors), tables in sums.items():
         array, letters = amplitudes[diagram]
-        operands = [(array, letters)]
+        operands = [(np.abs(array) if sizes else array, letters)]
         target = "".join(letter for letter in letters if letter not in TRAINING)
         for k, (row, labels), table in zip("kl", factors, tables if len(factors) > 1 else (tables,), strict=False):
-            operands.append((table, (k if row else "") + labels))
+            operands.append((np.abs(table) if sizes else table, (k if row else "") + labels))
             if row:
-                operands.append((rows.onto, k + _POINT[row] + row))
+                operands.append((np.abs(rows.onto) if sizes else rows.onto, k + _POINT[row] + row))
                 target = target.replace(row, _POINT[row])
         script = ",".join(names for _, names in operands) + "->" + target
         value = np.einsum(script, *(a for a, _ in operands), optimize="optimal")

@@ -39,11 +39,11 @@ class Decay:
     def chain(self, *rates: np.ndarray) -> np.ndarray:
         """Return the divided difference p[x_0, ..., x_m] at rates x >= 0 that broadcast; only the first may be 0.
 
-        At infinite time rates must be positive, but for the first.
+        At infinite time (or what times rates makes infinite) rates must be positive, but for the first.
         """
         nodes = [np.asarray(x, dtype=np.float64) for x in np.broadcast_arrays(*rates)]
         m = len(nodes) - 1
-        if self.time == np.inf:
+        if not np.isfinite(self.time * max(float(x.max()) for x in nodes)) or self.time == np.inf:
             with np.errstate(divide="ignore"):
                 rest = np.prod([-1.0 / x for x in nodes[1:]], axis=0)
             return np.where(nodes[0] == 0, rest, 0.0)

@@ -1,5 +1,6 @@
 """The corrections of a training problem as variables of a result."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,20 @@ from pdlt.learning.corrections.events import PARTS
 from pdlt.learning.corrections.initial import METHODS, REPLICAS, Exact, Sampled, at_initialisation, needed
 from pdlt.learning.corrections.modes import Modes
 from pdlt.learning.corrections.outputs import Corrections, Kernels
+from pdlt.learning.corrections.rounding import amplification
 from pdlt.learning.data import merged, require_memory
-from pdlt.learning.response import Response
+from pdlt.learning.response import LIMIT, Response
 from pdlt.networks import MLP
+from pdlt.predict import TruncationWarning
 
 #: What is wanted of kernels.
 KERNELS = ("none", "tangent", "all")
+
+#: Labels beyond this have cubes beyond floating-point numbers.
+LARGEST = 1e80
+
+#: Relative error of tensors that counts: errors of quadrature are smooth in the inputs, and vanish with slow modes.
+_ROUNDING = 2 * float(np.finfo(float).eps)
 
 _OUTPUTS = ("output", "output_")
 _POINTS = ("point", "point_")
@@ -43,11 +52,11 @@ class Request:
     seed: int
 
 
-def check(net: MLP, ridge: float, request: Request) -> None:
+def check(net: MLP, y: np.ndarray, ridge: float, request: Request) -> None:
     """Refuse what has no correction in 1/n, or none that is implemented.
 
     Raises:
-        PdltError: for activations with a kink, a ridge, and unknown methods or kernels.
+        PdltError: for activations with a kink, a ridge, enormous labels, and unknown methods or kernels.
     """
     if not net.activation.is_smooth:
         raise PdltError(
@@ -57,6 +66,11 @@ def check(net: MLP, ridge: float, request: Request) -> None:
         )
     if ridge:
         raise PdltError(f"Argument `ridge` must be 0 for order 1, but got {ridge:g}. Use order=0.")
+    if np.abs(y).max() > LARGEST:
+        raise PdltError(
+            f"Argument `y_train` must have no labels beyond {LARGEST:g} for order 1 (their cubes overflow), but the "
+            f"largest is {np.abs(y).max():g}."
+        )
     if request.kernels not in KERNELS:
         raise PdltError(f"Argument `kernels` must be one of {', '.join(KERNELS)}, but got {request.kernels!r}.")
     if request.method not in METHODS:
@@ -100,11 +114,13 @@ def corrections(
         tables += [averages.change_of_kernel()]
     first = Corrections(problem, kernels, initial.amplitudes(needed(tables), problem))
     n, decays = len(data.x), [Decay(float(time), rate) for time in when]
+    _require_resolved(first, decays, data.roots * response.spectrum.vectors)
     parts = _in_time(decays, first.mean)
     found = {
         "mean_1": _variable(parts.sum(2), ("time", "point", "output")),
         "mean_1_parts": _variable(parts.swapaxes(1, 2), ("part", "time", "point", "output")),
     }
+    _warn_of_truncation(net, parts.sum(2).mean(0), first)
     if request.covariance != "none":
         values = _in_time(decays, first.covariance)
         if request.covariance == "full":
@@ -125,6 +141,40 @@ def corrections(
         if error is not None:
             variables[f"{name}_stderr"] = error
     return variables
+
+
+def _require_resolved(first: Corrections, decays: Sequence[Decay], axes: np.ndarray) -> None:
+    """Refuse times at which rounding of tensors, amplified by small eigenvalues, is not small against the outputs.
+
+    Raises:
+        PdltError: if there are such.
+    """
+    problem, n = first.problem, len(axes)
+    K = first.kernels.K[:n, :n]
+    size = max(float(np.abs(problem.labels).max()), float(np.sqrt(first.kernels.K.max())))
+    for decay, factor in zip(decays, amplification(problem, K, first.rows, axes, decays), strict=True):
+        if not _ROUNDING * factor <= LIMIT * size:
+            rates = problem.modes.all_rates
+            raise PdltError(
+                f"Argument `times`: at time {decay.time:g} order 1 is lost in rounding. The tangent kernel of the "
+                f"training inputs is too near to singular, eigenvalues from {rates.min():.2g} to {rates.max():.2g}, "
+                f"which amplifies rounding errors of tensors up to {factor:.0e} times. Accepted are earlier times, "
+                "training inputs farther apart, or order=0."
+            )
+
+
+def _warn_of_truncation(net: MLP, mean_1: np.ndarray, first: Corrections) -> None:
+    """Warn where order 1 changes mean outputs by more than half of what there is: labels, or outputs at the start."""
+    n = net.width[-1] if net.width else np.inf
+    size = np.sqrt(max(float((first.problem.labels**2).mean()), float(first.kernels.K.diagonal().mean())))
+    largest = float(np.abs(mean_1).max()) / n
+    if largest > size / 2:
+        warnings.warn(
+            f"At width {n} order 1 changes a mean output by {largest:.2g}, where labels and initial outputs are of "
+            f"size {size:.2g}: higher orders cannot be left out. Take wider networks, earlier times or smaller labels.",
+            TruncationWarning,
+            stacklevel=4,
+        )
 
 
 def _hidden(net: MLP, initial: Sampled, problem: Problem, kernels: Kernels, decays: Sequence[Decay]) -> list:

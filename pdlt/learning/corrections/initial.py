@@ -24,8 +24,8 @@ _KERNELS = ("K", "Theta", "K_1", "Theta_1")
 #: Up to so many distinct inputs full tensors take seconds.
 _FEW = 4
 
-#: Relative accuracy of the expectations behind full tensors.
-_RTOL = 1e-6
+#: Relative accuracy wanted of the expectations behind full tensors.
+_RTOL = 1e-8
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ class Modes:
 
     Attributes:
         rates: shape (k,).
+        all_rates: of all modes, shape (N,).
         vertices: shape (k, N, N).
     """
 
     rates: np.ndarray
+    all_rates: np.ndarray
     vertices: np.ndarray
 
     @classmethod
@@ -47,7 +49,7 @@ class Modes:
         scaled = roots * vectors
         chosen, weights = _representatives(values, learning_rate)
         vertices = np.einsum("ae,ek,be->kab", scaled, weights, scaled, optimize=True)
-        return cls(values[chosen], vertices)
+        return cls(values[chosen], values, vertices)
 
 
 def _representatives(values: np.ndarray, learning_rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -47,9 +47,9 @@ class Corrections:
     def mean(self, decay: Decay) -> np.ndarray:
         """Return the correction to the mean outputs by part (`PARTS`), shape (R, 4, P, n_L)."""
         found = self._weigh(averages.mean(), decay)
-        rates, train = self._rows.rates, len(self.problem.train)
+        rates, train = self.rows.rates, len(self.problem.train)
         weight = np.concatenate([decay.chain(np.zeros(()), rates, rates[:, None]), [decay.chain(np.zeros(()), rates)]])
-        operands = (self._rows.onto, self.kernels.Theta_1[:, :train], self.problem.modes.vertices, weight)
+        operands = (self.rows.onto, self.kernels.Theta_1[:, :train], self.problem.modes.vertices, weight)
         drift = -np.einsum("kpI,Iu,auv,ka,vi->pi", *operands, self.problem.labels, optimize="optimal")
         found["NTK mean"] = np.broadcast_to(drift, found["dNTK"].shape)
         return np.stack([found[part] for part in PARTS], axis=1)
@@ -58,11 +58,11 @@ class Corrections:
         """Return the correction to the covariance of outputs, shape (R, P, P, n_L, n_L)."""
         one_sided = self._weigh(averages.covariance(), decay)
         moved = self._weigh(averages.covariance_of_moves(), decay)
-        rates, train, outputs = self._rows.rates, len(self.problem.train), self.problem.labels.shape[1]
+        rates, train, outputs = self.rows.rates, len(self.problem.train), self.problem.labels.shape[1]
         left = np.append(decay.chain(np.zeros(()), rates), decay.chain(np.zeros(())))
-        onto = np.einsum("kpI,k->pI", self._rows.onto, left)
+        onto = np.einsum("kpI,k->pI", self.rows.onto, left)
         weight = np.concatenate([decay.chain(np.zeros(()), rates, rates[:, None]), [decay.chain(np.zeros(()), rates)]])
-        operands = (self._rows.onto, self.kernels.Theta_1[:, :train], self.problem.modes.vertices, weight)
+        operands = (self.rows.onto, self.kernels.Theta_1[:, :train], self.problem.modes.vertices, weight)
         drift = np.einsum("kpI,Iu,auv,ka,vJ,qJ->pq", *operands, self.kernels.K[:train], onto, optimize="optimal")
         half = _total(one_sided) + drift[..., None, None] * np.eye(outputs)
         start = (onto @ self.kernels.K_1 @ onto.T)[..., None, None] * np.eye(outputs)
@@ -75,14 +75,15 @@ class Corrections:
 
     def hidden_kernel_change(self, decay: Decay) -> np.ndarray:
         """Return E[G(t) - G(0)] of the hidden layer that amplitudes observe, shape (R, N + P, N + P)."""
-        one_sided = _total(weigh(averages.change_of_hidden_kernel(), self.amplitudes, self._rows, decay, 1))
+        one_sided = _total(weigh(averages.change_of_hidden_kernel(), self.amplitudes, self.rows, decay, 1))
         return np.asarray(one_sided + one_sided.transpose(0, 2, 1, 3, 4))[..., 0, 0]
 
     def _weigh(self, contributions: tuple[Contribution, ...], decay: Decay) -> dict[str, np.ndarray]:
-        return weigh(contributions, self.amplitudes, self._rows, decay, self.problem.labels.shape[1])
+        return weigh(contributions, self.amplitudes, self.rows, decay, self.problem.labels.shape[1])
 
     @property
-    def _rows(self) -> Rows:
+    def rows(self) -> Rows:
+        """How rows of amplitudes become points."""
         modes, train = self.problem.modes, len(self.problem.train)
         total = len(self.kernels.K)
         onto = np.zeros((len(modes.rates) + 1, total - train, total))
