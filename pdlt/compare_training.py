@@ -91,8 +91,9 @@ def neglected(prediction: "xarray.Dataset", name: str) -> np.ndarray:
 
     Orders of magnitude, not bounds (docs/training.md has measured ones). At order 1 the root mean square of the
     correction over entries times `cost`; for the mean that of the sum of the absolute values of its parts, which partly
-    cancel; of an entry's own correction if that is larger; for variances at least `cost` squared of the leading term, for their corrections change sign in training. At
-    order 0 `cost` times the leading term. It does not fall in the course of training.
+    cancel; of an entry's own correction if that is larger; for variances at least `cost` squared of the leading term,
+    for their corrections change sign in training. At order 0 `cost` times the leading term. It does not fall in the
+    course of training.
     """
     leading, total, _ = summed(prediction, name)
     axis = _axis(prediction, name)

@@ -94,3 +94,9 @@ def test_other_bad_arguments():
         compare_training(made_up.ensemble(), made_up.ensemble())
     with pytest.raises(PdltError, match="share no time"):
         compare_training(made_up.prediction(), made_up.ensemble().assign_coords(time=[1.0, 3.0]))
+
+
+def test_other_training_data_are_refused():
+    prediction, run = made_up.prediction(), made_up.ensemble(off=0.02)
+    with pytest.raises(PdltError, match="belong to different training data"):
+        compare_training(prediction.assign_attrs(train_sha256="one"), run.assign_attrs(train_sha256="another"))

@@ -14,7 +14,7 @@ from pdlt.learning.data import TrainingData, require_memory
 from pdlt.learning.finite_width import Expansion, coefficients, warn_of_change
 from pdlt.learning.gram_blocks import RTOL
 from pdlt.learning.kernel_fluctuations import SAMPLES, kernel_fluctuations
-from pdlt.learning.posterior import Factor, log_density_of_repeats, require_consistent
+from pdlt.learning.posterior import Factor, log_density_of_repeats, require_consistent, require_resolved
 from pdlt.learning.results import provenance
 from pdlt.networks import check_network
 from pdlt.predict import AccuracyWarning
@@ -84,6 +84,8 @@ def log_evidence(
         leading = [factor.log_density(data.y) + constant for factor in factors.values()]
         variables: dict[str, Any] = {"log_evidence": ("depth", leading)}
         if order:
+            for factor in factors.values():
+                require_resolved(factor)
             nowhere = np.zeros((0, len(data.x)))
             expansions = {k: Expansion.of(factor, nowhere, data.y, "none") for k, factor in factors.items()}
             fluctuations = kernel_fluctuations(net, data.x, layers, method, samples, seed)

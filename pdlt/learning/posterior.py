@@ -113,6 +113,7 @@ def posterior(
     found = xarray.Dataset(moments([mean], [spread], blocks.test, covariance, ()), attrs=attrs)
     if order == 0:
         return found
+    require_resolved(factor)
     n = net.fan_in(net.depth, data.x.shape[1])
     with progress("posterior at order 1/n"):
         expansion = Expansion.of(factor, blocks.cross["K"], data.y, covariance)
@@ -157,6 +158,21 @@ def log_density_of_repeats(data: TrainingData, x: Any, y: Any, noise: float) -> 
         apart = np.asarray(y, dtype=np.float64).reshape(data.rows, outputs) - data.y[inverse]
         found -= outputs / 2 * float(repeats.sum()) * np.log(2 * np.pi * noise) + float((apart**2).sum()) / (2 * noise)
     return found
+
+
+def require_resolved(factor: "Factor") -> None:
+    """Refuse order 1 where rounding of the four-point vertex, amplified twice by C^-1, spoils its second digit.
+
+    Raises:
+        PdltError: if it does.
+    """
+    amplified = float(np.finfo(float).eps) * factor.condition**2
+    if not amplified <= LIMIT:
+        raise PdltError(
+            f"Argument `order` must be 0 for training inputs this near to each other, but got 1: the condition number "
+            f"of their covariance matrix is {factor.condition:.2g}, and order 1 is lost in rounding beyond "
+            f"{(LIMIT / np.finfo(float).eps) ** 0.5:.2g}. Give `noise` a larger variance, or take inputs farther apart."
+        )
 
 
 class Factor:

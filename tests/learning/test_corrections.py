@@ -170,3 +170,27 @@ def test_frozen_modes_have_no_order_one():
     x = np.array([[1.0], [2.0], [3.0]])
     with pytest.raises(pdlt.PdltError, match="`unresolved` must be error for order 1"):
         pdlt.predict_training(net, x, [1.0, 2.0, 3.0], x, [np.inf], order=1, unresolved="freeze")
+
+
+def test_nearly_equal_inputs_are_refused_where_rounding_counts():
+    net = pdlt.MLP(depth=2, width=32, activation="tanh", C_b=0.3, C_W=1.4, lambda_b=0.7, lambda_W=1.1)
+    x, y, point = np.array([[0.9, -0.4, 1.1], [0.2, 1.3, -0.5]]), [1.0, -0.5, 1.0], [[-0.7, 0.3, 0.8]]
+
+    def mean_1(distance, time):
+        data = np.vstack([x, x[:1] + [[distance, 0, 0]]])
+        return pdlt.predict_training(net, data, y, point, [time], order=1, covariance="none").mean_1.item()
+
+    # The limit is that of two equal inputs: 0.2005 at the end, 0.1167 at t = 1, linear in the distance.
+    assert mean_1(1e-2, np.inf) == pytest.approx(0.2005, abs=3e-3)
+    assert mean_1(1e-5, 1.0) == pytest.approx(0.1167, abs=1e-4)
+    with pytest.raises(pdlt.PdltError, match="at time inf order 1 is lost in rounding.*eigenvalues from 2.8e-11"):
+        mean_1(1e-5, np.inf)
+    assert mean_1(1e-2, 1e308) == pytest.approx(mean_1(1e-2, np.inf), rel=1e-6)
+
+
+def test_narrow_networks_and_large_labels_are_warned_of():
+    net = pdlt.MLP(depth=3, width=4, activation="tanh", C_b=0.3, C_W=1.4, lambda_b=0.7, lambda_W=1.1)
+    with pytest.warns(pdlt.TruncationWarning, match="At width 4 order 1 changes a mean output by"):
+        pdlt.predict_training(net, X[:2], 5 * Y, X, TIMES, order=1, covariance="none")
+    with pytest.raises(pdlt.PdltError, match="`y_train` must have no labels beyond 1e.80 for order 1"):
+        pdlt.predict_training(net, X[:2], 1e90 * Y, X, TIMES, order=1)

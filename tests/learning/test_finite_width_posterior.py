@@ -233,3 +233,11 @@ def test_bad_arguments():
         kernel_fluctuations(pdlt.MLP(2, 8, "relu"), X, [2], "sampled", 2**10, 0)
     with pytest.raises(pdlt.PdltError, match="numerically singular"):
         log_evidence(NET, X[[0, 0]] * [[1.0], [1 + 1e-15]], [1.0, 2.0])
+
+
+def test_nearly_equal_inputs_are_refused_where_rounding_counts():
+    net = pdlt.MLP(depth=2, width=32, activation="tanh", C_b=0.3, C_W=1.4)
+    x, y = [[0.9, -0.4], [0.2, 1.3], [0.9003, -0.4]], [1.0, -0.5, 1.0]
+    with pytest.raises(pdlt.PdltError, match="`order` must be 0 for training inputs this near to each other"):
+        pdlt.posterior(net, x, y, x, order=1)
+    assert np.isfinite(pdlt.posterior(net, x, y, x, noise=0.1, order=1).mean_1).all()
